@@ -1,0 +1,1 @@
+//! Sampling pixels out of a frame.

@@ -1,0 +1,1 @@
+//! ONNX Runtime, model packages, and the workers that own sessions.

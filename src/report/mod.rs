@@ -1,0 +1,107 @@
+//! What is known about the faces of a frame, and the forms in which it leaves the element.
+//!
+//! [`FrameReport`] is the one truth (schema 1). [`meta`] writes it on a buffer and reads it back,
+//! [`message`] posts it on the bus, [`json`] makes a line of text of it.
+
+pub mod json;
+pub mod message;
+pub mod meta;
+pub mod structure;
+
+use serde::{Deserialize, Serialize};
+
+use crate::analysis::verdict::{Reason, State};
+
+/// Version of the report's form. Raised when a field changes its meaning or goes.
+pub const SCHEMA: u32 = 1;
+
+/// What the analysis says of one frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrameReport {
+    pub schema: u32,
+    /// PTS in nanoseconds of the newest analysed frame. In `mode=async` it may be older than the buffer that carries it.
+    pub pts: u64,
+    /// Model package, `name@version`.
+    pub model: String,
+    /// Device that ran the model: `cpu`, `cuda`, `tensorrt` or `openvino`.
+    pub device: String,
+    pub faces: Vec<FaceReport>,
+}
+
+/// What the analysis says of one followed face.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FaceReport {
+    /// Stable for as long as the face is followed; never reused within a stream.
+    pub track_id: u32,
+    /// Box, normalised to the frame: 0..1, cut at the frame's edges.
+    pub x: f64,
+    pub y: f64,
+    pub width: f64,
+    pub height: f64,
+    /// Confidence of the face detector, 0..1.
+    pub detection: f64,
+    pub state: State,
+    /// Why the state is `rejected`; `None` in any other state.
+    pub reason: Option<Reason>,
+    /// Calibrated probability that the face is fake, 0..1; `None` until the window holds the model's least frames.
+    pub score: Option<f64>,
+    /// The same for the newest crop alone, where the model can say.
+    pub frame_score: Option<f64>,
+    /// How much the score is worth, 0..1: distance from "don't know", scaled by the window's filling.
+    pub certainty: f64,
+    /// Crops in the window, of `window_size`.
+    pub window_fill: u32,
+    pub window_size: u32,
+    /// PTS in nanoseconds of the oldest and the newest crop in the window; `None` while it is empty.
+    pub window_start: Option<u64>,
+    pub window_end: Option<u64>,
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    pub fn face(track_id: u32) -> FaceReport {
+        FaceReport {
+            track_id,
+            x: 0.25,
+            y: 0.125,
+            width: 0.5,
+            height: 0.5,
+            detection: 0.75,
+            state: State::Fake,
+            reason: None,
+            score: Some(0.9375),
+            frame_score: Some(0.5),
+            certainty: 0.875,
+            window_fill: 40,
+            window_size: 40,
+            window_start: Some(0),
+            window_end: Some(2_600_000_000),
+        }
+    }
+
+    /// One report without faces, one with every optional field, one with none.
+    pub fn reports() -> Vec<FrameReport> {
+        let bare = FaceReport {
+            state: State::Rejected,
+            reason: Some(Reason::TooSmall),
+            score: None,
+            frame_score: None,
+            window_fill: 0,
+            window_start: None,
+            window_end: None,
+            ..face(7)
+        };
+        [vec![], vec![face(1), face(2)], vec![bare]]
+            .into_iter()
+            .map(|faces| FrameReport {
+                schema: SCHEMA,
+                pts: 40_000_000,
+                model: "cnn-lstm@1.0.0".into(),
+                device: "cpu".into(),
+                faces,
+            })
+            .collect()
+    }
+}

@@ -1,1 +1,28 @@
 //! ONNX Runtime, model packages, and the workers that own sessions.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`places`] | the folders in which models, detectors and ONNX Runtime are looked for |
+//! | [`runtime`] | finding and loading ONNX Runtime, once per process, when it is first needed |
+//! | [`device`] | which processor runs the graphs, and why it is not the one that was asked for |
+//! | [`package`] | `model.toml`: **the format of a model package is written down there** |
+//! | [`worker`] | the thread that owns the sessions of some graphs, shared by the whole process |
+//! | [`model`] | a package at work: crops in, features out; windows in, logits out |
+//! | [`error`] | what can go wrong, each with its cause and what mends it |
+//!
+//! Nothing in here knows GStreamer. Nothing in here touches ONNX Runtime before a model or a
+//! detector is loaded, so a plugin without it can still be inspected.
+
+pub mod device;
+pub mod error;
+pub mod model;
+pub mod package;
+pub mod places;
+pub mod runtime;
+pub mod worker;
+
+pub use device::{Device, DeviceRequest, SessionOptions};
+pub use error::InferenceError;
+pub use model::{Encoded, Model};
+pub use package::ModelPackage;
+pub use worker::Worker;

@@ -1,0 +1,195 @@
+//! Which processor runs the graphs. What is asked for and what is active are two things.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
+
+/// What runs the graphs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Device {
+    Cpu,
+    /// NVIDIA GPU through CUDA and cuDNN.
+    Cuda,
+    /// NVIDIA GPU through TensorRT, what it cannot run through CUDA. Builds an engine on first use, which takes minutes.
+    TensorRt,
+    /// Intel processors through OpenVINO.
+    OpenVino,
+}
+
+/// What the user asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DeviceRequest {
+    /// CUDA if it works, else OpenVINO if it works, else the CPU. TensorRT is only used when asked for by name.
+    #[default]
+    Auto,
+    Cpu,
+    Cuda,
+    TensorRt,
+    OpenVino,
+}
+
+/// How the sessions of a model are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionOptions {
+    pub device: DeviceRequest,
+    /// Whether a device that was asked for by name and does not work is an error. With `false` the CPU takes over and
+    /// [`Worker::fallback`](super::Worker::fallback) says why.
+    pub require_device: bool,
+    /// CPU threads of one graph; 0 leaves the number to ONNX Runtime (one per physical core). With 1 the same input
+    /// gives the same output bit for bit.
+    pub threads: usize,
+}
+
+impl Device {
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::Cuda, Self::TensorRt, Self::OpenVino];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::TensorRt => "tensorrt",
+            Self::OpenVino => "openvino",
+        }
+    }
+
+    /// Whether the loaded ONNX Runtime was built with this device. It may still not work: only a session tells.
+    pub(super) fn is_built_in(self) -> bool {
+        match self {
+            Self::Cpu => Ok(true),
+            Self::Cuda => ep::CUDA::is_available(),
+            Self::TensorRt => ep::TensorRT::is_available(),
+            Self::OpenVino => ep::OpenVINO::is_available(),
+        }
+        .unwrap_or(false)
+    }
+
+    /// ONNX Runtime's providers for this device, in order.
+    pub(super) fn providers(self) -> Vec<ExecutionProviderDispatch> {
+        // Without `error_on_failure` a provider that cannot load is silently left out, and the CPU does its work.
+        match self {
+            Self::Cpu => vec![],
+            Self::Cuda => vec![ep::CUDA::default().build().error_on_failure()],
+            Self::TensorRt => {
+                let mut tensorrt = ep::TensorRT::default();
+                if let Some(cache) = engine_cache() {
+                    tensorrt = tensorrt
+                        .with_engine_cache(true)
+                        .with_engine_cache_path(cache.display())
+                        .with_timing_cache(true)
+                        .with_timing_cache_path(cache.display());
+                }
+                vec![tensorrt.build().error_on_failure(), ep::CUDA::default().build().error_on_failure()]
+            }
+            Self::OpenVino => vec![ep::OpenVINO::default().build().error_on_failure()],
+        }
+    }
+}
+
+/// Folder in which TensorRT keeps its engines, so that only the first start takes minutes.
+fn engine_cache() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?
+        .join("gst-plugin-deepfake/tensorrt");
+    std::fs::create_dir_all(&cache).ok()?;
+    Some(cache)
+}
+
+impl DeviceRequest {
+    pub const ALL: [Self; 5] = [Self::Auto, Self::Cpu, Self::Cuda, Self::TensorRt, Self::OpenVino];
+
+    pub fn as_str(self) -> &'static str {
+        self.named().map_or("auto", Device::as_str)
+    }
+
+    /// The device, where one is asked for by name.
+    pub fn named(self) -> Option<Device> {
+        match self {
+            Self::Auto => None,
+            Self::Cpu => Some(Device::Cpu),
+            Self::Cuda => Some(Device::Cuda),
+            Self::TensorRt => Some(Device::TensorRt),
+            Self::OpenVino => Some(Device::OpenVino),
+        }
+    }
+
+    /// Devices to try, in order; the CPU, which always works, is the last.
+    pub(super) fn candidates(self) -> Vec<Device> {
+        match self {
+            // One that ONNX Runtime was built without needs no trial, and is no news either.
+            Self::Auto => [Device::Cuda, Device::OpenVino, Device::Cpu]
+                .into_iter()
+                .filter(|device| device.is_built_in())
+                .collect(),
+            Self::Cpu => vec![Device::Cpu],
+            Self::Cuda => vec![Device::Cuda, Device::Cpu],
+            Self::TensorRt => vec![Device::TensorRt, Device::Cpu],
+            Self::OpenVino => vec![Device::OpenVino, Device::Cpu],
+        }
+    }
+}
+
+impl From<Device> for DeviceRequest {
+    fn from(device: Device) -> Self {
+        match device {
+            Device::Cpu => Self::Cpu,
+            Device::Cuda => Self::Cuda,
+            Device::TensorRt => Self::TensorRt,
+            Device::OpenVino => Self::OpenVino,
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Display for DeviceRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for DeviceRequest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|request| request.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is no device; use auto, cpu, cuda, tensorrt or openvino"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_device_is_read_back_from_its_name() {
+        for request in DeviceRequest::ALL {
+            assert_eq!(request.as_str().parse(), Ok(request));
+        }
+        for device in Device::ALL {
+            assert_eq!(DeviceRequest::from(device).named(), Some(device));
+            assert_eq!(device.as_str().parse(), Ok(DeviceRequest::from(device)));
+        }
+    }
+
+    #[test]
+    fn an_unknown_device_is_refused_with_the_known_ones() {
+        assert!("gpu".parse::<DeviceRequest>().unwrap_err().contains("auto, cpu, cuda"));
+    }
+
+    #[test]
+    fn a_named_device_is_tried_before_the_cpu() {
+        assert_eq!(DeviceRequest::Cuda.candidates(), [Device::Cuda, Device::Cpu]);
+        assert_eq!(DeviceRequest::TensorRt.candidates(), [Device::TensorRt, Device::Cpu]);
+        assert_eq!(DeviceRequest::Cpu.candidates(), [Device::Cpu]);
+    }
+}

@@ -1,0 +1,374 @@
+//! Finding and loading ONNX Runtime, once per process, when it is first needed.
+//!
+//! If `ORT_DYLIB_PATH` is set, it is that file or none. Else the newest `libonnxruntime.so*` of the first folder that
+//! has a usable one: the `runtime` folder of each of the [`places`], then `LD_LIBRARY_PATH`, then
+//! the system's library folders.
+//!
+//! A failure is not remembered: after the library was installed, the next [`get`] finds it.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+
+use super::error::{InferenceError, Searched};
+use super::places;
+
+/// The oldest ONNX Runtime that serves: 1.`LEAST_MINOR`.
+pub const LEAST_MINOR: u32 = ort::MINOR_VERSION;
+
+/// ONNX Runtime, loaded.
+pub struct Runtime {
+    pub(super) environment: Environment,
+    path: PathBuf,
+    version: String,
+}
+
+impl Runtime {
+    /// The file it was loaded from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// For example `1.32.0`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+}
+
+/// How grave a line of ONNX Runtime's log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    Debug,
+    Info,
+    Warning,
+    Error,
+}
+
+type LogHook = Arc<dyn Fn(Severity, &str) + Send + Sync>;
+
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+static LOADING: Mutex<()> = Mutex::new(());
+static LOG: RwLock<Option<(Severity, LogHook)>> = RwLock::new(None);
+
+/// The process's ONNX Runtime; loads it on the first call.
+///
+/// # Errors
+/// [`InferenceError::RuntimeNotFound`] with every place searched, [`InferenceError::RuntimeStart`] if it is found but
+/// broken.
+pub fn get() -> Result<&'static Runtime, InferenceError> {
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime);
+    }
+    // A panic of another thread in here has left nothing half done.
+    let _guard = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime);
+    }
+    let runtime = load()?;
+    Ok(RUNTIME.get_or_init(|| runtime))
+}
+
+/// Sends the lines of ONNX Runtime's own log that are at least as grave as `least` to `hook`, in the place of the hook
+/// before. Without a hook they are dropped: errors reach the caller as results anyway.
+///
+/// The hook is called on any thread, and must not call back into this module.
+pub fn set_log_hook(least: Severity, hook: impl Fn(Severity, &str) + Send + Sync + 'static) {
+    *LOG.write().unwrap_or_else(PoisonError::into_inner) = Some((least, Arc::new(hook)));
+    if let Some(runtime) = RUNTIME.get() {
+        runtime.environment.set_log_level(log_level());
+    }
+}
+
+/// What ONNX Runtime need not even format is below this.
+pub(super) fn log_level() -> LogLevel {
+    match LOG.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        Some((Severity::Debug, _)) => LogLevel::Verbose,
+        Some((Severity::Info, _)) => LogLevel::Info,
+        Some((Severity::Warning, _)) => LogLevel::Warning,
+        Some((Severity::Error, _)) | None => LogLevel::Error,
+    }
+}
+
+fn log(level: LogLevel, location: &str, message: &str) {
+    let severity = match level {
+        LogLevel::Verbose => Severity::Debug,
+        LogLevel::Info => Severity::Info,
+        LogLevel::Warning => Severity::Warning,
+        LogLevel::Error | LogLevel::Fatal => Severity::Error,
+    };
+    let hook = match LOG.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        Some((least, hook)) if severity >= *least => hook.clone(),
+        _ => return,
+    };
+    let line = format!("{location}: {message}");
+    // The caller is C++, through which a panic must not unwind.
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hook(severity, &line)));
+}
+
+/// A library that can be used, as far as can be told without starting it.
+struct Found {
+    path: PathBuf,
+    version: String,
+}
+
+fn load() -> Result<Runtime, InferenceError> {
+    let Found { path, version } = find()?;
+    let failed = |cause: String| InferenceError::RuntimeStart { path: path.clone(), cause };
+    // `ort` panics in places where a library is not what it seems; `find` has looked at all that it asserts.
+    let environment = ort::init_from(&path)
+        .map_err(|error| failed(error.to_string()))?
+        .with_name("deepfake")
+        .with_telemetry(false)
+        .with_logger(Arc::new(|level, _category: &str, _id: &str, location: &str, message: &str| {
+            log(level, location, message);
+        }))
+        .build()
+        .map_err(|error| failed(error.to_string()))?;
+    environment.set_log_level(log_level());
+    Ok(Runtime { environment, path, version })
+}
+
+fn find() -> Result<Found, InferenceError> {
+    let mut searched = vec![];
+    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
+        let path = PathBuf::from(path);
+        match probe(&path) {
+            Ok(version) => return Ok(Found { path, version }),
+            Err(cause) => searched.push(Searched { path, cause: format!("named by ORT_DYLIB_PATH, {cause}") }),
+        }
+        return Err(InferenceError::RuntimeNotFound { searched });
+    }
+    for folder in folders() {
+        let files = libraries(&folder);
+        if files.is_empty() {
+            let cause = if folder.is_dir() { "has no libonnxruntime.so*" } else { "does not exist" };
+            searched.push(Searched { path: folder, cause: cause.into() });
+        }
+        for path in files {
+            match probe(&path) {
+                Ok(version) => return Ok(Found { path, version }),
+                Err(cause) => searched.push(Searched { path, cause }),
+            }
+        }
+    }
+    Err(InferenceError::RuntimeNotFound { searched })
+}
+
+fn folders() -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = places::places().into_iter().map(|place| place.runtime).collect();
+    if let Some(path) = std::env::var_os("LD_LIBRARY_PATH") {
+        folders.extend(std::env::split_paths(&path).filter(|path| path.is_absolute()));
+    }
+    let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
+    for prefix in ["/usr/local", "/usr"] {
+        folders.extend(
+            [format!("{prefix}/lib/{triplet}"), format!("{prefix}/lib64"), format!("{prefix}/lib")].map(PathBuf::from),
+        );
+    }
+    let mut unique: Vec<PathBuf> = vec![];
+    for folder in folders {
+        if !unique.contains(&folder) {
+            unique.push(folder);
+        }
+    }
+    unique
+}
+
+/// The folder's `libonnxruntime.so*`, newest version first.
+fn libraries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return vec![] };
+    let mut found: Vec<(Vec<u32>, PathBuf)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let version = name.strip_prefix("libonnxruntime.so")?;
+            let version = match version.strip_prefix('.') {
+                Some(numbers) => numbers.split('.').map(|number| number.parse().ok()).collect::<Option<Vec<u32>>>()?,
+                None if version.is_empty() => vec![],
+                None => return None,
+            };
+            Some((version, entry.path()))
+        })
+        .collect();
+    found.sort_by(|a, b| b.cmp(a));
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// Version of the library, or why it cannot be used.
+fn probe(path: &Path) -> Result<String, String> {
+    if !path.exists() {
+        return Err("does not exist".into());
+    }
+    check_complete(path)?;
+    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| "has a zero byte in its path".to_string())?;
+    // SAFETY: runs the library's constructors, as any use of it does.
+    let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL) };
+    if library.is_null() {
+        return Err(format!("cannot be opened: {}", dl_error()));
+    }
+    let version = version_of(library);
+    if version.is_err() {
+        // SAFETY: opened above, and nothing of it is kept. A library that serves is kept open for good instead.
+        unsafe { libc::dlclose(library) };
+    }
+    version
+}
+
+/// A download that broke off gives a library that kills the process when it is opened, so its length is checked first.
+fn check_complete(path: &Path) -> Result<(), String> {
+    use std::io::{Read, Seek, SeekFrom};
+
+    let fault = |cause: &str| format!("is damaged: {cause}");
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err("is not a file".into());
+    }
+    let mut file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut header = [0; 64];
+    file.read_exact(&mut header).map_err(|_| fault("shorter than any library"))?;
+    if &header[..4] != b"\x7fELF" {
+        return Err(fault("not an ELF library"));
+    }
+    if header[4] != 2 || header[5] != 1 {
+        // 32-bit or big-endian: the linker says so itself.
+        return Ok(());
+    }
+    let u16_at = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+    let table = u64::from_le_bytes(header[32..40].try_into().expect("8 bytes"));
+    let (entry_size, entries) = (usize::from(u16_at(54)), usize::from(u16_at(56)));
+    let mut programs = vec![0; entry_size * entries];
+    file.seek(SeekFrom::Start(table)).map_err(unreadable)?;
+    file.read_exact(&mut programs).map_err(|_| fault("it ends before its program headers"))?;
+    for program in programs.chunks_exact(entry_size.max(56)) {
+        let u64_at = |at: usize| u64::from_le_bytes(program[at..at + 8].try_into().expect("8 bytes"));
+        let is_loaded = program[..4] == [1, 0, 0, 0];
+        let end = u64_at(8).saturating_add(u64_at(32));
+        if is_loaded && end > metadata.len() {
+            return Err(fault(&format!("it has {} bytes and should have at least {end}", metadata.len())));
+        }
+    }
+    Ok(())
+}
+
+fn version_of(library: *mut c_void) -> Result<String, String> {
+    // SAFETY: `OrtGetApiBase` has had this signature since 1.0; what it returns lives as long as the library.
+    let (base, version) = unsafe {
+        let symbol = libc::dlsym(library, c"OrtGetApiBase".as_ptr());
+        if symbol.is_null() {
+            return Err("is not ONNX Runtime: it has no OrtGetApiBase".into());
+        }
+        let get_base: unsafe extern "C" fn() -> *const ort::sys::OrtApiBase = std::mem::transmute(symbol);
+        let base = get_base();
+        if base.is_null() {
+            return Err("is broken: OrtGetApiBase returns nothing".into());
+        }
+        let version = ((*base).GetVersionString)() as *const c_char;
+        if version.is_null() {
+            return Err("is broken: it has no version".into());
+        }
+        (base, CStr::from_ptr(version).to_string_lossy().into_owned())
+    };
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().ok());
+    let (Some(Some(major)), Some(Some(minor))) = (numbers.next(), numbers.next()) else {
+        return Err(format!("is broken: its version is `{version}`"));
+    };
+    if (major, minor) < (1, LEAST_MINOR) {
+        return Err(format!("is version {version}, too old: 1.{LEAST_MINOR} or newer is needed"));
+    }
+    // SAFETY: as above.
+    if unsafe { ((*base).GetApi)(ort::sys::ORT_API_VERSION) }.is_null() {
+        return Err(format!("is version {version}, which does not serve the interface of 1.{LEAST_MINOR}"));
+    }
+    Ok(version)
+}
+
+fn dl_error() -> String {
+    // SAFETY: dlerror() returns null or a C string that is valid until the thread's next dl call.
+    unsafe {
+        let text = libc::dlerror();
+        if text.is_null() { "unknown error".into() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_library_of_a_folder_is_taken_and_providers_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "libonnxruntime.so",
+            "libonnxruntime.so.1",
+            "libonnxruntime.so.1.9.0",
+            "libonnxruntime.so.1.32.0",
+            "libonnxruntime.so.bak",
+            "libonnxruntime_providers_shared.so",
+        ] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let names: Vec<_> = libraries(folder.path()).iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+        assert_eq!(
+            names,
+            ["libonnxruntime.so.1.32.0", "libonnxruntime.so.1.9.0", "libonnxruntime.so.1", "libonnxruntime.so"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_library_is_refused_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("libonnxruntime.so");
+        assert!(probe(&path).unwrap_err().contains("does not exist"));
+        std::fs::write(&path, "").unwrap();
+        assert!(probe(&path).unwrap_err().contains("damaged"));
+        std::fs::write(&path, [b'x'; 5000]).unwrap();
+        assert!(probe(&path).unwrap_err().contains("not an ELF library"));
+        assert!(probe(folder.path()).unwrap_err().contains("not a file"));
+    }
+
+    #[test]
+    fn a_library_that_was_cut_off_is_refused_and_not_opened() {
+        // Any real library serves; this test's own file is one, as far as ELF goes.
+        let whole = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("libonnxruntime.so");
+        for length in [40, 70, 4096, whole.len() / 2] {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            assert!(probe(&path).unwrap_err().contains("damaged"), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_library_of_something_else_is_refused() {
+        let libc = std::fs::read_to_string("/proc/self/maps")
+            .unwrap()
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(5))
+            .find(|path| path.contains("/libc.so"))
+            .map(PathBuf::from)
+            .unwrap();
+        assert!(probe(&libc).unwrap_err().contains("OrtGetApiBase"));
+    }
+
+    #[test]
+    fn a_header_that_lies_about_its_table_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("libonnxruntime.so");
+        let mut file = vec![0; 4096];
+        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
+        file[54..58].copy_from_slice(&[56, 0, 255, 255]);
+        std::fs::write(&path, &file).unwrap();
+        assert!(probe(&path).is_err());
+        // Entries of no size hold nothing to check; the linker refuses the file then.
+        file[32..40].copy_from_slice(&64u64.to_le_bytes());
+        file[54..56].copy_from_slice(&[0, 0]);
+        std::fs::write(&path, &file).unwrap();
+        assert!(probe(&path).is_err());
+    }
+}

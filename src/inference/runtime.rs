@@ -241,16 +241,22 @@ fn check_complete(path: &Path) -> Result<(), String> {
     let u16_at = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
     let table = u64::from_le_bytes(header[32..40].try_into().expect("8 bytes"));
     let (entry_size, entries) = (usize::from(u16_at(54)), usize::from(u16_at(56)));
+    // The table of sections is the last thing in the file.
+    let sections = u64::from_le_bytes(header[40..48].try_into().expect("8 bytes"));
+    let sections_end = sections.saturating_add(u64::from(u16_at(58)) * u64::from(u16_at(60)));
+    let mut least = sections_end;
     let mut programs = vec![0; entry_size * entries];
     file.seek(SeekFrom::Start(table)).map_err(unreadable)?;
     file.read_exact(&mut programs).map_err(|_| fault("it ends before its program headers"))?;
     for program in programs.chunks_exact(entry_size.max(56)) {
         let u64_at = |at: usize| u64::from_le_bytes(program[at..at + 8].try_into().expect("8 bytes"));
         let is_loaded = program[..4] == [1, 0, 0, 0];
-        let end = u64_at(8).saturating_add(u64_at(32));
-        if is_loaded && end > metadata.len() {
-            return Err(fault(&format!("it has {} bytes and should have at least {end}", metadata.len())));
+        if is_loaded {
+            least = least.max(u64_at(8).saturating_add(u64_at(32)));
         }
+    }
+    if least > metadata.len() {
+        return Err(fault(&format!("it has {} bytes and should have {least}", metadata.len())));
     }
     Ok(())
 }
@@ -337,7 +343,7 @@ mod tests {
         let whole = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("libonnxruntime.so");
-        for length in [40, 70, 4096, whole.len() / 2] {
+        for length in [40, 70, 4096, whole.len() / 2, whole.len() - 1] {
             std::fs::write(&path, &whole[..length]).unwrap();
             assert!(probe(&path).unwrap_err().contains("damaged"), "{length} bytes");
         }

@@ -18,6 +18,7 @@ pub const SCHEMA: u32 = 1;
 /// What the analysis says of one frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrameReport {
+    /// Version of this form: [`SCHEMA`].
     pub schema: u32,
     /// PTS in nanoseconds of the newest analysed frame. In `mode=async` it may be older than the buffer that carries it.
     pub pts: u64,
@@ -25,6 +26,7 @@ pub struct FrameReport {
     pub model: String,
     /// Device that ran the model: `cpu`, `cuda`, `tensorrt` or `openvino`.
     pub device: String,
+    /// One entry for each face that is followed, in the order of their ids.
     pub faces: Vec<FaceReport>,
 }
 
@@ -33,13 +35,17 @@ pub struct FrameReport {
 pub struct FaceReport {
     /// Stable for as long as the face is followed; never reused within a stream.
     pub track_id: u32,
-    /// Box, normalised to the frame: 0..1, cut at the frame's edges.
+    /// Left edge of the face's box, 0..1 of the frame's width; boxes are cut at the frame's edges.
     pub x: f64,
+    /// Top edge, 0..1 of the frame's height.
     pub y: f64,
+    /// Width, 0..1 of the frame's width.
     pub width: f64,
+    /// Height, 0..1 of the frame's height.
     pub height: f64,
     /// Confidence of the face detector, 0..1.
     pub detection: f64,
+    /// The verdict: `warming`, `authentic`, `uncertain`, `fake` or `rejected`.
     pub state: State,
     /// Why the state is `rejected`; `None` in any other state.
     pub reason: Option<Reason>,
@@ -49,11 +55,13 @@ pub struct FaceReport {
     pub frame_score: Option<f64>,
     /// How much the score is worth, 0..1: distance from "don't know", scaled by the window's filling.
     pub certainty: f64,
-    /// Crops in the window, of `window_size`.
+    /// Crops in the window, at most `window_size`.
     pub window_fill: u32,
+    /// Crops in a full window.
     pub window_size: u32,
-    /// PTS in nanoseconds of the oldest and the newest crop in the window; `None` while it is empty.
+    /// PTS in nanoseconds of the oldest crop in the window; `None` while it is empty.
     pub window_start: Option<u64>,
+    /// PTS in nanoseconds of the newest crop in the window; `None` while it is empty.
     pub window_end: Option<u64>,
 }
 

@@ -1,0 +1,58 @@
+# Two commands from a fresh clone:
+#
+#   make demo    see it work on a real person's video
+#   make test    everything that must hold before a change is merged
+#
+# Each installs what is missing first (see scripts/deps.sh). Work of more than a line is done in scripts/.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+.NOTPARALLEL:
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+.PHONY: help deps build demo test train-smoke bench docs install clean distclean
+
+help:  ## Show this list
+	@echo 'gst-plugin-deepfake: GStreamer elements that tell, live, whether a face on a video is real'
+	echo
+	awk 'BEGIN { FS = ":[^#]*## " } /^[a-z-]+:[^#]*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	echo
+	echo '  install takes PREFIX (now $(PREFIX)) and DESTDIR (for packagers)'
+
+deps:  ## Install what is missing: packages, Rust, ONNX Runtime, face detector, clips
+	@scripts/deps.sh
+
+build: deps  ## Build the plugin and the command into target/release
+	@. scripts/env.sh
+	cargo build --release --locked
+	echo "built: $$TARGET_DIR/release/libgstdeepfake.so and $$TARGET_DIR/release/deepfake"
+
+demo: deps  ## Run the detector on a real clip and on a manipulated one; results in out/demo
+	@scripts/demo.sh
+
+test: deps  ## Format, lints, all tests, documentation: what continuous integration runs
+	@scripts/test.sh
+
+train-smoke:  ## Run the training script on a handful of made-up clips, if its packages are installed
+	@scripts/train_smoke.sh
+
+bench: deps  ## Measure each stage's cost per frame
+	@. scripts/env.sh
+	cargo bench --locked
+
+docs: deps  ## Write docs/elements.md and README's tables anew from the code
+	@. scripts/env.sh
+	cargo run --quiet --locked --example document
+
+install: build  ## Install plugin, command, models and ONNX Runtime under PREFIX
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh
+
+clean:  ## Remove what was built and written (keeps .deps)
+	rm -rf target out
+
+distclean: clean  ## Remove .deps too: the next run fetches everything again
+	rm -rf .deps

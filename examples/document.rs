@@ -1,0 +1,292 @@
+//! Writes the documentation that can be read off the code: `docs/elements.md`, and the parts of `README.md` that
+//! stand between `<!-- generated: NAME -->` and `<!-- end -->`.
+//!
+//!     cargo run --example document              # write
+//!     cargo run --example document -- --check   # exit code 1 if anything would change
+//!
+//! Elements and properties come from the registered elements themselves, as `gst-inspect-1.0` sees them, the
+//! report's fields from the doc comments in `src/report/mod.rs`.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use gst::glib::{self, prelude::*};
+use gst::prelude::*;
+
+fn main() -> ExitCode {
+    gst::init().expect("GStreamer starts");
+    gstdeepfake::plugin_register_static().expect("the plugin registers");
+
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let check = std::env::args().any(|arg| arg == "--check");
+
+    let factories = factories();
+    let mut files = vec![("docs/elements.md", elements_page(&factories))];
+    let readme = std::fs::read_to_string(root.join("README.md")).expect("README.md");
+    let readme = fill(&readme, "elements", &elements_table(&factories));
+    let readme = fill(&readme, "properties", &properties_of_all(&factories));
+    let readme = fill(&readme, "report", &report_tables());
+    files.push(("README.md", readme));
+
+    let mut stale = false;
+    for (name, content) in files {
+        let path = root.join(name);
+        if std::fs::read_to_string(&path).is_ok_and(|old| old == content) {
+            continue;
+        }
+        if check {
+            eprintln!("{name} does not say what the code says; run: make docs");
+            stale = true;
+        } else {
+            std::fs::write(&path, content).unwrap_or_else(|error| panic!("{name} cannot be written: {error}"));
+            println!("wrote {name}");
+        }
+    }
+    ExitCode::from(u8::from(stale))
+}
+
+/// Replaces what stands between the markers of `name`.
+fn fill(page: &str, name: &str, content: &str) -> String {
+    let begin = format!("<!-- generated: {name} -->\n");
+    let (before, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("README.md has no {begin:?}"));
+    let (_, after) = rest.split_once("<!-- end -->").expect("a generated part ends with <!-- end -->");
+    format!("{before}{begin}{content}<!-- end -->{after}")
+}
+
+/// The plugin's elements by name.
+fn factories() -> Vec<gst::ElementFactory> {
+    let mut factories: Vec<_> = gst::Registry::get()
+        .features_by_plugin("deepfake")
+        .into_iter()
+        .filter_map(|feature| feature.downcast::<gst::ElementFactory>().ok())
+        .collect();
+    factories.sort_by_key(|factory| factory.name());
+    factories
+}
+
+fn elements_table(factories: &[gst::ElementFactory]) -> String {
+    let mut out = String::from("| element | what it does |\n|---|---|\n");
+    for factory in factories {
+        let name = factory.name();
+        let description = factory.metadata("description").unwrap_or_default();
+        writeln!(out, "| [`{name}`](docs/elements.md#{name}) | {} |", cell(description)).unwrap();
+    }
+    out
+}
+
+fn properties_of_all(factories: &[gst::ElementFactory]) -> String {
+    let mut out = String::new();
+    for factory in factories {
+        writeln!(out, "\n#### `{}`\n\n{}", factory.name(), properties_table(factory)).unwrap();
+    }
+    out
+}
+
+fn elements_page(factories: &[gst::ElementFactory]) -> String {
+    let mut out = String::from(
+        "# Elements\n\n\
+         Written from the code by `make docs`; `make test` checks that it is current. \
+         `gst-inspect-1.0 NAME` shows the same.\n\n\
+         A property may be set at any time unless the table says otherwise.\n",
+    );
+    for factory in factories {
+        let metadata = |key| factory.metadata(key).unwrap_or_default();
+        writeln!(out, "\n## {}\n\n{}.\n", factory.name(), metadata("long-name")).unwrap();
+        writeln!(out, "{}.\n", metadata("description").trim_end_matches('.')).unwrap();
+        writeln!(out, "Class `{}`, rank {}.\n", metadata("klass"), rank(factory.rank())).unwrap();
+
+        writeln!(out, "### Pads\n").unwrap();
+        let mut templates: Vec<_> = factory.static_pad_templates().into_iter().collect();
+        templates.sort_by_key(|template| template.name_template());
+        for template in templates {
+            let direction = template.direction().to_value();
+            let (_, direction) = glib::EnumValue::from_value(&direction).expect("an enum");
+            writeln!(out, "- `{}` ({})\n", template.name_template(), direction.nick()).unwrap();
+            for structure in template.caps().iter() {
+                writeln!(out, "      {structure}").unwrap();
+            }
+            out.push('\n');
+        }
+
+        writeln!(out, "### Properties\n\n{}", properties_table(factory)).unwrap();
+        let enums = enums_tables(factory);
+        if !enums.is_empty() {
+            out.push_str(&enums);
+        }
+    }
+    // No empty line at the end.
+    format!("{}\n", out.trim_end())
+}
+
+fn rank(rank: gst::Rank) -> String {
+    if rank == gst::Rank::NONE { "none (never chosen by itself)".into() } else { format!("{rank:?}") }
+}
+
+/// The element's own properties, without those of its base classes.
+fn own_properties(factory: &gst::ElementFactory) -> Vec<(glib::ParamSpec, gst::Element)> {
+    let element = factory.create().build().expect("an element of our own can be made");
+    let mut properties: Vec<_> = element.list_properties().iter().cloned().collect();
+    properties.retain(|property| property.owner_type() == element.type_());
+    properties.sort_by(|a, b| a.name().cmp(b.name()));
+    properties.into_iter().map(|property| (property, element.clone())).collect()
+}
+
+fn properties_table(factory: &gst::ElementFactory) -> String {
+    let properties = own_properties(factory);
+    if properties.is_empty() {
+        return "None.\n".into();
+    }
+    let mut out = String::from("| property | type and range | default | what it does |\n|---|---|---|---|\n");
+    for (property, _) in properties {
+        let blurb = property.blurb().unwrap_or_default();
+        writeln!(
+            out,
+            "| `{}` | {} | {} | {}{} |",
+            property.name(),
+            cell(&type_and_range(&property)),
+            cell(&default(&property)),
+            cell(blurb),
+            restrictions(&property),
+        )
+        .unwrap();
+    }
+    out
+}
+
+/// Every enumeration that a property of the element takes, with its values explained.
+fn enums_tables(factory: &gst::ElementFactory) -> String {
+    let mut out = String::new();
+    for (property, _) in own_properties(factory) {
+        let Some(class) = glib::EnumClass::with_type(property.value_type()) else { continue };
+        writeln!(out, "\nValues of `{}`:\n", property.name()).unwrap();
+        for value in class.values() {
+            writeln!(out, "- `{}`: {}", value.nick(), value.name()).unwrap();
+        }
+    }
+    out
+}
+
+fn type_and_range(property: &glib::ParamSpec) -> String {
+    fn range<T: PartialEq + std::fmt::Display>(name: &str, from: T, to: T, largest: T) -> String {
+        if to == largest { format!("{name}, from {from}") } else { format!("{name}, {from} to {to}") }
+    }
+    if let Some(spec) = property.downcast_ref::<glib::ParamSpecUInt>() {
+        return range("integer", spec.minimum(), spec.maximum(), u32::MAX);
+    }
+    if let Some(spec) = property.downcast_ref::<glib::ParamSpecInt>() {
+        return range("integer", spec.minimum(), spec.maximum(), i32::MAX);
+    }
+    if let Some(spec) = property.downcast_ref::<glib::ParamSpecUInt64>() {
+        return range("integer", spec.minimum(), spec.maximum(), u64::MAX);
+    }
+    if let Some(spec) = property.downcast_ref::<glib::ParamSpecInt64>() {
+        return range("integer", spec.minimum(), spec.maximum(), i64::MAX);
+    }
+    if let Some(spec) = property.downcast_ref::<glib::ParamSpecFloat>() {
+        return range("number", spec.minimum(), spec.maximum(), f32::MAX);
+    }
+    if let Some(spec) = property.downcast_ref::<glib::ParamSpecDouble>() {
+        return range("number", spec.minimum(), spec.maximum(), f64::MAX);
+    }
+    if let Some(class) = glib::EnumClass::with_type(property.value_type()) {
+        let values: Vec<_> = class.values().iter().map(|value| format!("`{}`", value.nick())).collect();
+        return values.join(", ");
+    }
+    match property.value_type() {
+        glib::Type::STRING => "text".into(),
+        glib::Type::BOOL => "boolean".into(),
+        other if other == gst::Structure::static_type() => "structure".into(),
+        other => format!("`{}`", other.name()),
+    }
+}
+
+fn default(property: &glib::ParamSpec) -> String {
+    if !property.flags().contains(glib::ParamFlags::WRITABLE) {
+        return "read only".into();
+    }
+    let value = property.default_value();
+    if let Some((_, value)) = glib::EnumValue::from_value(value) {
+        return format!("`{}`", value.nick());
+    }
+    if let Ok(text) = value.get::<Option<String>>() {
+        return text.filter(|text| !text.is_empty()).map_or_else(|| "none".into(), |text| format!("`{text}`"));
+    }
+    if let Ok(flag) = value.get::<bool>() {
+        return format!("`{flag}`");
+    }
+    if let Ok(number) = value.get::<f64>() {
+        return format!("`{number}`");
+    }
+    if let Ok(number) = value.get::<f32>() {
+        return format!("`{number}`");
+    }
+    let text = value.transform::<String>().ok().and_then(|text| text.get::<Option<String>>().ok().flatten());
+    text.map_or_else(|| "none".into(), |text| format!("`{text}`"))
+}
+
+/// When the property cannot be set, if that is not "at any time".
+fn restrictions(property: &glib::ParamSpec) -> &'static str {
+    let flags = property.flags();
+    if !flags.contains(glib::ParamFlags::WRITABLE) || flags.contains(gst::PARAM_FLAG_MUTABLE_PLAYING) {
+        ""
+    } else if flags.contains(gst::PARAM_FLAG_MUTABLE_PAUSED) {
+        " *Not while playing.*"
+    } else if flags.contains(gst::PARAM_FLAG_MUTABLE_READY) {
+        " *Only before the element starts (NULL or READY).*"
+    } else {
+        ""
+    }
+}
+
+/// Fields of the frame's and of the face's report, from the doc comments of the two structures.
+fn report_tables() -> String {
+    let source = include_str!("../src/report/mod.rs");
+    format!(
+        "Of a frame:\n\n{}\nOf each face in `faces`:\n\n{}",
+        fields_table(source, "FrameReport"),
+        fields_table(source, "FaceReport"),
+    )
+}
+
+fn fields_table(source: &str, structure: &str) -> String {
+    let (_, body) = source.split_once(&format!("pub struct {structure} {{\n")).expect("the report's structure");
+    let (body, _) = body.split_once("\n}").expect("its end");
+    let mut out = String::from("| field | type | meaning |\n|---|---|---|\n");
+    let mut comment = String::new();
+    for line in body.lines().map(str::trim) {
+        if let Some(text) = line.strip_prefix("///") {
+            comment.push_str(text);
+        } else if let Some((name, kind)) =
+            line.strip_prefix("pub ").and_then(|field| field.trim_end_matches(',').split_once(": "))
+        {
+            let comment = std::mem::take(&mut comment);
+            assert!(!comment.is_empty(), "{structure}::{name} has no comment in src/report/mod.rs");
+            let meaning = comment
+                .trim()
+                .replace("`None`", "`null`")
+                .replace("[`SCHEMA`]", &gstdeepfake::report::SCHEMA.to_string());
+            writeln!(out, "| `{name}` | {} | {} |", json_type(kind), cell(&meaning)).unwrap();
+        }
+    }
+    out
+}
+
+fn json_type(kind: &str) -> String {
+    if let Some(inner) = kind.strip_prefix("Option<").and_then(|kind| kind.strip_suffix('>')) {
+        return format!("{} or null", json_type(inner));
+    }
+    match kind {
+        "u32" | "u64" => "integer",
+        "f32" | "f64" => "number",
+        "String" | "State" | "Reason" => "text",
+        other if other.starts_with("Vec<") => "list",
+        other => panic!("no JSON name for the type {other}"),
+    }
+    .into()
+}
+
+/// Text for a cell of a Markdown table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Runs the tests of the training code (models/train) where its Python packages are installed, and says so where
+# they are not: a user of the plugin needs none of them. TRAIN_PYTHON names a Python that has them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=${TRAIN_PYTHON:-python3}
+if ! found=$("$python" -c 'import numpy, onnx, onnxruntime, pytest, torch' 2>&1); then
+    echo "SKIPPED: the training code's tests (${found##*$'\n'}; see models/train/README.md)"
+    exit 0
+fi
+"$python" -m pytest -q -p no:cacheprovider models/train/tests

@@ -143,8 +143,10 @@ impl Worker {
         let slot = {
             let mut workers = WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
             let workers = workers.get_or_insert_default();
-            // Forget the slots of workers that are gone; one that is locked is just being filled.
-            workers.retain(|_, slot| slot.try_lock().map_or(true, |worker| worker.strong_count() > 0));
+            // Forget the slots of workers that are gone; not those that somebody has just taken to fill them.
+            workers.retain(|_, slot| {
+                Arc::strong_count(slot) > 1 || slot.lock().unwrap_or_else(PoisonError::into_inner).strong_count() > 0
+            });
             workers.entry(key).or_default().clone()
         };
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -371,4 +373,66 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text =
         panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
     format!("its thread panicked: {}", text.unwrap_or_else(|| "no message".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: SessionOptions = SessionOptions { device: DeviceRequest::Cpu, require_device: false, threads: 1 };
+
+    fn head() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/head.onnx")
+    }
+
+    fn input() -> ArrayD<f32> {
+        ArrayD::zeros(vec![1, 4, 3])
+    }
+
+    #[test]
+    fn callers_of_a_dead_worker_get_an_error_and_the_next_worker_is_a_new_one() {
+        let worker = Worker::shared(&[head()], &OPTIONS).unwrap();
+        worker.run(0, input()).unwrap();
+        // More callers than the queue holds wait while it dies: none of them may hang.
+        std::thread::scope(|scope| {
+            let callers: Vec<_> = (0..2 * QUEUE)
+                .map(|caller| {
+                    let worker = &worker;
+                    scope.spawn(move || {
+                        if caller == QUEUE {
+                            worker.requests.as_ref().unwrap().send(Request::Die).unwrap();
+                        }
+                        while worker.run(0, input()).is_ok() {}
+                        worker.run(0, input()).unwrap_err()
+                    })
+                })
+                .collect();
+            for caller in callers {
+                let error = caller.join().unwrap();
+                assert_eq!(error, InferenceError::WorkerGone { cause: "killed by a test".into() });
+            }
+        });
+        let next = Worker::shared(&[head()], &OPTIONS).unwrap();
+        assert!(!Arc::ptr_eq(&worker, &next));
+        next.run(0, input()).unwrap();
+    }
+
+    #[test]
+    fn the_thread_ends_and_the_slot_goes_with_the_last_user() {
+        // A number of threads that no other test uses.
+        let options = SessionOptions { threads: 3, ..OPTIONS };
+        let worker = Worker::shared(&[head()], &options).unwrap();
+        let death = Arc::downgrade(&worker.death);
+        drop(worker);
+        assert!(death.upgrade().is_none(), "the thread still holds it");
+        let _other = Worker::shared(&[head()], &SessionOptions { threads: 4, ..OPTIONS }).unwrap();
+        let workers = WORKERS.lock().unwrap();
+        assert!(!workers.as_ref().unwrap().keys().any(|key| key.threads == 3));
+    }
+
+    #[test]
+    fn shapes_are_shown_as_people_write_them() {
+        assert_eq!(show_shape(&[None, Some(3), Some(16)]), "[?, 3, 16]");
+        assert_eq!(show_shape(&[]), "[]");
+    }
 }

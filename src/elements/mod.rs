@@ -1,5 +1,8 @@
 //! The elements: one folder each, `mod.rs` the public face, `imp.rs` everything private.
 
-pub fn register(_plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
+pub mod log;
+
+pub fn register(plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
+    log::register(plugin)?;
     Ok(())
 }

@@ -1,0 +1,44 @@
+//! `deepfakelog`: passes buffers through and writes their reports as JSON Lines.
+//!
+//! Each buffer that carries a report of `deepfakedetect` gives one line, a JSON object with the report's fields
+//! in snake_case. A buffer without a report was not analysed and gives no line, unless `all-buffers` is set; then
+//! its line has its own PTS, no faces, and `null` for `model` and `device`. A report that comes again on buffers of
+//! one PTS, as after an RTP payloader, gives one line.
+//!
+//! ```text
+//! gst-launch-1.0 filesrc location=talk.mp4 ! decodebin ! deepfakedetect ! deepfakelog location=talk.jsonl ! fakesink
+//! gst-launch-1.0 -q v4l2src ! videoconvert ! deepfakedetect ! deepfakelog location=- ! fakesink | jq .faces
+//! ```
+//!
+//! It takes any caps, and so it may also sit behind an encoder, where the metadata is still on the buffers.
+//!
+//! # Where lines go
+//!
+//! `location` is a path, taken letter by letter: a regular file, a FIFO or a character device; `-` or `stdout`, and
+//! `stderr`, name the streams of the process (`./stdout` is a file of that name). Other things, such as folders, are
+//! refused when the element starts. A regular file is rotated before a line would make it longer than
+//! `max-size-bytes`: `log` becomes `log.1`, `log.1` becomes `log.2`, up to `max-files`.
+//!
+//! # When it cannot write
+//!
+//! A thread of its own writes, behind a queue of at most `max-queue-bytes`, so that neither a full disk nor a reader
+//! that sleeps holds up a frame. What cannot be written waits; when the queue is full, the oldest lines are dropped
+//! and counted in `stats`. The element posts one warning when trouble begins, tries again by itself, and posts an info
+//! message when it works again. At the end of the stream, and when it stops, everything is on the disk before EOS goes
+//! on or the state change returns, unless that takes longer than `drain-timeout`.
+
+use gst::glib;
+use gst::prelude::*;
+
+mod imp;
+mod output;
+mod queue;
+mod writer;
+
+glib::wrapper! {
+    pub struct DeepfakeLog(ObjectSubclass<imp::DeepfakeLog>) @extends gst_base::BaseTransform, gst::Element, gst::Object;
+}
+
+pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    gst::Element::register(Some(plugin), "deepfakelog", gst::Rank::NONE, DeepfakeLog::static_type())
+}

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Copies what `make build` built to where an installed GStreamer program finds it:
+#
+#   PREFIX/lib/TRIPLET/gstreamer-1.0/libgstdeepfake.so   the plugin
+#   PREFIX/lib/gst-plugin-deepfake/                      ONNX Runtime, for this plugin alone
+#   PREFIX/bin/deepfake                                  the command
+#   PREFIX/share/gst-plugin-deepfake/                    model packages and the face detector
+#   PREFIX/share/doc/gst-plugin-deepfake/                licences and notices
+#
+# PREFIX (/usr/local) and DESTDIR come from the environment. Builds nothing: it may run as root, the build need not.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/env.sh
+. scripts/env.sh
+
+PREFIX=${PREFIX:-/usr/local}
+root=${DESTDIR:-}$PREFIX
+library=$TARGET_DIR/release/libgstdeepfake.so
+
+for needed in "$library" "$TARGET_DIR/release/deepfake" .deps/onnxruntime .deps/detectors/centerface.onnx; do
+    if [ ! -e "$needed" ]; then
+        echo "install: $needed is missing; run \`make build\` first (not as root)" >&2
+        exit 1
+    fi
+done
+
+# GStreamer's own layout on this system: lib/x86_64-linux-gnu on Debian, lib64 or lib elsewhere.
+libdir=$(pkg-config --variable=libdir gstreamer-1.0)
+plugins=${libdir#"$(pkg-config --variable=prefix gstreamer-1.0)/"}/gstreamer-1.0
+
+install -D --mode=644 --target-directory "$root/$plugins" "$library"
+install -D --mode=755 --target-directory "$root/bin" "$TARGET_DIR/release/deepfake"
+install -D --mode=644 --target-directory "$root/lib/gst-plugin-deepfake" .deps/onnxruntime/*.so*
+install -D --mode=644 --target-directory "$root/share/gst-plugin-deepfake/detectors" .deps/detectors/centerface.onnx
+for package in models/*/model.toml; do
+    [ -e "$package" ] || continue
+    folder=$(dirname "$package")
+    find "$folder" -maxdepth 1 -type f -exec \
+        install -D --mode=644 --target-directory "$root/share/gst-plugin-deepfake/$folder" {} +
+done
+install -D --mode=644 --target-directory "$root/share/doc/gst-plugin-deepfake" LICENSE-MIT LICENSE-APACHE NOTICE CHANGELOG.md \
+    .deps/onnxruntime/ThirdPartyNotices.txt .deps/detectors/centerface.LICENSE
+
+echo "installed under $root"
+if [ -z "${DESTDIR:-}" ] && [ "$PREFIX/$plugins" != "$(pkg-config --variable=pluginsdir gstreamer-1.0)" ]; then
+    echo "GStreamer does not look there by itself; tell it, for example in ~/.profile:"
+    echo "  export GST_PLUGIN_PATH=$PREFIX/$plugins"
+fi

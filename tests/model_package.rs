@@ -70,10 +70,11 @@ impl Package {
         Model::load(self.read()?, &ONE_THREAD)
     }
 
-    /// Loads, and must fail with a message that holds all of `parts`.
+    /// Loads, and must fail with a message that names a file of this very package and holds all of `parts`.
     #[track_caller]
     fn fails(&self, parts: &[&str]) {
         let error = self.load().map(drop).expect_err("the package is broken").to_string();
+        assert!(error.starts_with(&self.dir.path().display().to_string()), "{error}");
         for part in parts {
             assert!(error.contains(part), "no `{part}` in: {error}");
         }

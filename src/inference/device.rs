@@ -65,15 +65,17 @@ impl Device {
         .unwrap_or(false)
     }
 
-    /// ONNX Runtime's providers for this device, in order.
-    pub(super) fn providers(self) -> Vec<ExecutionProviderDispatch> {
+    /// ONNX Runtime's providers for this device, in order. `threads` as in [`SessionOptions`].
+    pub(super) fn providers(self, threads: usize) -> Vec<ExecutionProviderDispatch> {
         // Without `error_on_failure` a provider that cannot load is silently left out, and the CPU does its work.
         match self {
             Self::Cpu => vec![],
             Self::Cuda => vec![ep::CUDA::default().build().error_on_failure()],
             Self::TensorRt => {
                 let mut tensorrt = ep::TensorRT::default();
-                if let Some(cache) = engine_cache() {
+                if self.is_built_in()
+                    && let Some(cache) = engine_cache()
+                {
                     tensorrt = tensorrt
                         .with_engine_cache(true)
                         .with_engine_cache_path(cache.display())
@@ -82,7 +84,11 @@ impl Device {
                 }
                 vec![tensorrt.build().error_on_failure(), ep::CUDA::default().build().error_on_failure()]
             }
-            Self::OpenVino => vec![ep::OpenVINO::default().build().error_on_failure()],
+            Self::OpenVino => {
+                let openvino = ep::OpenVINO::default();
+                let openvino = if threads > 0 { openvino.with_num_threads(threads) } else { openvino };
+                vec![openvino.build().error_on_failure()]
+            }
         }
     }
 }

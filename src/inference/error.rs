@@ -49,7 +49,7 @@ pub enum InferenceError {
     )]
     NotInstalled { what: &'static str, name: String, searched: Vec<Searched> },
 
-    #[error("{} cannot be read: {cause}. {mend}", path.display())]
+    #[error("{} cannot be read: {cause}. {mend}.", path.display())]
     File { path: PathBuf, cause: String, mend: &'static str },
 
     /// `model.toml` is not TOML, or has a key too many or too few.
@@ -57,7 +57,7 @@ pub enum InferenceError {
     Toml { path: PathBuf, cause: String },
 
     /// A value of `model.toml` makes no sense, or does not fit the graph.
-    #[error("{}: {key}: {cause}. {mend}", path.display())]
+    #[error("{}: {key}: {cause}. {mend}.", path.display())]
     Package { path: PathBuf, key: String, cause: String, mend: String },
 
     #[error(

@@ -294,6 +294,8 @@ impl Model {
 }
 
 /// Compares `model.toml` with what the graphs say of themselves; gives the outputs' indices.
+///
+/// Messages take paths from the package: the worker's are those of whoever loaded the same bytes first.
 fn check(package: &ModelPackage, infos: &[GraphInfo]) -> Result<Outputs, InferenceError> {
     let input = &package.input;
     let crop = [Some(3), Some(input.height), Some(input.width)];
@@ -304,7 +306,7 @@ fn check(package: &ModelPackage, infos: &[GraphInfo]) -> Result<Outputs, Inferen
             let mut crops = vec![None];
             crops.extend(crop);
             check_input(package, "encoder", &encoder.graph, first, &crops, &[])?;
-            let first_output = output(package, "encoder.output", &encoder.graph.output, first)?;
+            let first_output = output(package, "encoder.output", &encoder.graph.output, &encoder.graph, first)?;
             let shape = &first.outputs[first_output].shape;
             let fits = shape.len() == 2 && shape[1].is_none_or(|length| Some(length) == feature);
             if !fits {
@@ -314,32 +316,32 @@ fn check(package: &ModelPackage, infos: &[GraphInfo]) -> Result<Outputs, Inferen
                         "is {}, but output `{}` of {} is {}",
                         encoder.feature_length,
                         encoder.graph.output,
-                        first.path.display(),
+                        encoder.graph.path.display(),
                         show_shape(shape)
                     ),
                     "Change the key, or export the graph with features of [N, feature_length]",
                 ));
             }
             let frame = match &encoder.frame_output {
-                Some(name) => Some(class_output(package, "encoder.frame_output", name, first)?),
+                Some(name) => Some(class_output(package, "encoder.frame_output", name, &encoder.graph, first)?),
                 None => None,
             };
             check_input(package, "head", head, &infos[HEAD], &[None, None, feature], &[0, 1])?;
-            let head = class_output(package, "head.output", &head.output, &infos[HEAD])?;
+            let head = class_output(package, "head.output", &head.output, head, &infos[HEAD])?;
             Ok(Outputs { first: first_output, frame, head })
         }
         Graphs::Whole(graph) => {
             let mut window = vec![None, None];
             window.extend(crop);
             check_input(package, "whole", graph, first, &window, &[0, 1])?;
-            let index = class_output(package, "whole.output", &graph.output, first)?;
+            let index = class_output(package, "whole.output", &graph.output, graph, first)?;
             Ok(Outputs { first: index, frame: None, head: index })
         }
         Graphs::Frame(graph) => {
             let mut crops = vec![None];
             crops.extend(crop);
             check_input(package, "encoder", graph, first, &crops, &[])?;
-            let index = class_output(package, "encoder.output", &graph.output, first)?;
+            let index = class_output(package, "encoder.output", &graph.output, graph, first)?;
             Ok(Outputs { first: index, frame: Some(index), head: index })
         }
     }
@@ -359,7 +361,7 @@ fn check_input(
     if port.name != graph.input {
         return Err(package.fault(
             &format!("{table}.input"),
-            format!("is `{}`, but the input of {} is called `{}`", graph.input, info.path.display(), port.name),
+            format!("is `{}`, but the input of {} is called `{}`", graph.input, graph.path.display(), port.name),
             "Change the key, or export the graph with that name",
         ));
     }
@@ -378,7 +380,7 @@ fn check_input(
             format!(
                 "`{}` of {} is {}, not {}",
                 port.name,
-                info.path.display(),
+                graph.path.display(),
                 show_shape(&port.shape),
                 show_shape(wanted)
             ),
@@ -391,7 +393,7 @@ fn check_input(
             "window.least_frames",
             format!(
                 "{} takes windows of {} crops only, so there is no early score",
-                info.path.display(),
+                graph.path.display(),
                 window.frames
             ),
             format!("Set it to {}, or export the graph with a free number of crops", window.frames),
@@ -400,20 +402,32 @@ fn check_input(
     Ok(())
 }
 
-fn output(package: &ModelPackage, key: &str, name: &str, info: &GraphInfo) -> Result<usize, InferenceError> {
+fn output(
+    package: &ModelPackage,
+    key: &str,
+    name: &str,
+    graph: &Graph,
+    info: &GraphInfo,
+) -> Result<usize, InferenceError> {
     info.outputs.iter().position(|port| port.name == name).ok_or_else(|| {
         let names: Vec<_> = info.outputs.iter().map(|port| format!("`{}`", port.name)).collect();
         package.fault(
             key,
-            format!("{} has no output `{name}`; it has {}", info.path.display(), names.join(", ")),
+            format!("{} has no output `{name}`; it has {}", graph.path.display(), names.join(", ")),
             "Name one of them, or export the graph with that name",
         )
     })
 }
 
 /// As [`output`], of class scores.
-fn class_output(package: &ModelPackage, key: &str, name: &str, info: &GraphInfo) -> Result<usize, InferenceError> {
-    let index = output(package, key, name, info)?;
+fn class_output(
+    package: &ModelPackage,
+    key: &str,
+    name: &str,
+    graph: &Graph,
+    info: &GraphInfo,
+) -> Result<usize, InferenceError> {
+    let index = output(package, key, name, graph, info)?;
     let shape = &info.outputs[index].shape;
     let classes = match shape[..] {
         [_] => Some(1),
@@ -423,14 +437,14 @@ fn class_output(package: &ModelPackage, key: &str, name: &str, info: &GraphInfo)
     if classes.is_some_and(|classes| !(1..=2).contains(&classes)) {
         return Err(package.fault(
             key,
-            format!("`{name}` of {} is {}, not [N], [N, 1] or [N, 2]", info.path.display(), show_shape(shape)),
+            format!("`{name}` of {} is {}, not [N], [N, 1] or [N, 2]", graph.path.display(), show_shape(shape)),
             "Name the output with the class scores",
         ));
     }
     if classes.is_some_and(|classes| package.output.fake_index >= classes) {
         return Err(package.fault(
             "output.fake_index",
-            format!("is {}, but `{name}` of {} has one class score", package.output.fake_index, info.path.display()),
+            format!("is {}, but `{name}` of {} has one class score", package.output.fake_index, graph.path.display()),
             "Set it to 0",
         ));
     }

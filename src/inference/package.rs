@@ -441,7 +441,7 @@ impl Check<'_> {
 
     fn name(&self, key: &str, name: &str) -> Result<(), InferenceError> {
         if name.is_empty() || name.contains(|c: char| c == '@' || c.is_whitespace() || c.is_control()) {
-            return Err(self.fault(key, format!("`{name}` is no name"), "Use letters, digits, `-`, `_` and `.`"));
+            return Err(self.fault(key, format!("`{name}` is no name"), "Use letters, digits, dots, `-` and `_`"));
         }
         Ok(())
     }

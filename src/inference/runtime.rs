@@ -135,7 +135,8 @@ fn load() -> Result<Runtime, InferenceError> {
 fn find() -> Result<Found, InferenceError> {
     let mut searched = vec![];
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
-        let path = PathBuf::from(path);
+        // `ort` would look beside the program first.
+        let path = std::path::absolute(&path).unwrap_or_else(|_| path.into());
         match probe(&path) {
             Ok(version) => return Ok(Found { path, version }),
             Err(cause) => searched.push(Searched { path, cause: format!("named by ORT_DYLIB_PATH, {cause}") }),

@@ -267,7 +267,7 @@ fn serve(mut sessions: Vec<Session>, graphs: &[GraphInfo], queue: &Receiver<Requ
 }
 
 fn run(session: &mut Session, info: &GraphInfo, input: &ArrayD<f32>) -> Reply {
-    let failed = |error: ort::Error| InferenceError::Run { path: info.path.clone(), cause: error.to_string() };
+    let failed = |error: ort::Error| InferenceError::Run { path: info.path.clone(), cause: cause_of(&error) };
     let input = input.as_standard_layout();
     let tensor = TensorRef::from_array_view(&input).map_err(failed)?;
     let values = session.run(ort::inputs![tensor]).map_err(failed)?;
@@ -308,13 +308,13 @@ fn load(files: &[GraphFile], options: &SessionOptions) -> Result<Loaded, Inferen
                 return Ok(Loaded { sessions, graphs, device, fallback });
             }
             Err((file, error)) if device == Device::Cpu => {
-                return Err(InferenceError::Graph { path: file.path.clone(), cause: error.to_string() });
+                return Err(InferenceError::Graph { path: file.path.clone(), cause: cause_of(&error) });
             }
             Err((_, error)) if options.require_device && options.device.named() == Some(device) => {
-                return Err(InferenceError::Device { device, cause: error.to_string() });
+                return Err(InferenceError::Device { device, cause: cause_of(&error) });
             }
             Err((_, error)) => {
-                let reason = format!("{device} does not work: {error}");
+                let reason = format!("{device} does not work: {}", cause_of(&error));
                 fallback = Some(fallback.map_or(reason.clone(), |before| format!("{before}; {reason}")));
             }
         }
@@ -329,7 +329,7 @@ fn open(file: &GraphFile, device: Device, threads: usize) -> Result<Session, ort
         // Idle threads that spin would take the cores from decoding and drawing between two frames.
         .with_intra_op_spinning(false)?
         .with_inter_threads(1)?
-        .with_execution_providers(device.providers())?;
+        .with_execution_providers(device.providers(threads))?;
     if threads > 0 {
         builder = builder.with_intra_threads(threads)?;
     }
@@ -361,6 +361,24 @@ fn describe(path: &Path, session: &Session) -> Result<GraphInfo, InferenceError>
             .map(|output| port("output", output.name(), output.dtype()))
             .collect::<Result<_, _>>()?,
     })
+}
+
+/// ONNX Runtime's words without the place in its source, to be followed by our own.
+fn cause_of(error: &ort::Error) -> String {
+    readable(error.message())
+}
+
+fn readable(message: &str) -> String {
+    // "/onnxruntime_src/….cc:2043 … [ONNXRuntimeError] : 1 : FAIL : what happened."
+    let cause = match message.rsplit_once("[ONNXRuntimeError] : ") {
+        Some((_, coded)) => coded.splitn(3, " : ").last().unwrap_or(coded),
+        None => message,
+    };
+    let cause = cause.trim_end().trim_end_matches('.');
+    if cause.contains("cannot open shared object file") {
+        return format!("{cause} (install that library, or add its folder to LD_LIBRARY_PATH)");
+    }
+    cause.to_owned()
 }
 
 /// A shape as people write it: `[?, 3, 64, 64]`.
@@ -428,6 +446,19 @@ mod tests {
         let _other = Worker::shared(&[head()], &SessionOptions { threads: 4, ..OPTIONS }).unwrap();
         let workers = WORKERS.lock().unwrap();
         assert!(!workers.as_ref().unwrap().keys().any(|key| key.threads == 3));
+    }
+
+    #[test]
+    fn messages_of_onnx_runtime_are_cut_down_to_what_happened() {
+        let cuda = "/onnxruntime_src/core/provider_bridge_ort.cc:2043 onnxruntime::Provider& Get() [ONNXRuntimeError] : 1 : \
+                    FAIL : Failed to load library /x/libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: \
+                    cannot open shared object file: No such file or directory\n";
+        assert_eq!(
+            readable(cuda),
+            "Failed to load library /x/libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: cannot open \
+             shared object file: No such file or directory (install that library, or add its folder to LD_LIBRARY_PATH)"
+        );
+        assert_eq!(readable("No graph was found in the protobuf."), "No graph was found in the protobuf");
     }
 
     #[test]

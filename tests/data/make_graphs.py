@@ -84,7 +84,7 @@ save(
     ORDER,
 )
 
-# Broken weights: finite for a picture that is 0 everywhere, NaN for any other.
+# Broken weights.
 save(
     "encoder-nan",
     [MEAN, node("Mul", "features weights", "broken")],

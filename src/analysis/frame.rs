@@ -68,6 +68,10 @@ pub struct FrameView<'a> {
 /// Why planes cannot be viewed as a frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
+    #[error("{0} frames cannot be analysed; put a videoconvert before the element")]
+    Format(String),
+    #[error("frames stored from the bottom up cannot be analysed; put a videoconvert before the element")]
+    Upwards,
     #[error("a frame of {width}x{height} has no pixels")]
     Empty { width: u32, height: u32 },
     #[error("{format:?} has {expected} plane(s), {given} given")]

@@ -1,1 +1,201 @@
-//! To come.
+//! The rolling window: the features of a face's newest crops, taken on a grid of presentation times.
+
+use std::collections::VecDeque;
+
+use ndarray::Array2;
+
+/// Says which frames are due, so that feeds of 25, 30, 50 and 60 fps mean the same to a model.
+///
+/// Time is cut into slots of 1/rate seconds; the first frame of each slot is due.
+#[derive(Clone, Debug)]
+pub struct Grid {
+    rate_hz: f64,
+    /// PTS at which slot 0 begins, and the last slot a frame was taken for.
+    position: Option<(u64, u64)>,
+}
+
+impl Grid {
+    /// # Panics
+    /// If `rate_hz` is not above zero.
+    pub fn new(rate_hz: f64) -> Self {
+        assert!(rate_hz > 0.0, "a grid of {rate_hz} Hz has no slots");
+        Self { rate_hz, position: None }
+    }
+
+    /// Whether the frame at `pts` (ns) is due, and if so takes its slot. Time that runs backwards begins a new grid.
+    pub fn take(&mut self, pts: u64) -> bool {
+        let Some((origin, taken)) = self.position else {
+            self.position = Some((pts, 0));
+            return true;
+        };
+        let Some(passed) = pts.checked_sub(origin) else {
+            self.position = Some((pts, 0));
+            return true;
+        };
+        // Half a microsecond of grace: PTS are rounded to whole nanoseconds, or to 90 kHz ticks before that.
+        let slot = ((passed as f64 + 500.0) * self.rate_hz / 1e9) as u64;
+        if slot < taken {
+            self.position = Some((pts, 0));
+            return true;
+        }
+        let due = slot > taken;
+        self.position = Some((origin, slot));
+        due
+    }
+
+    pub fn reset(&mut self) {
+        self.position = None;
+    }
+}
+
+/// One crop, as its encoder saw it.
+#[derive(Clone, Debug)]
+struct Entry {
+    pts: u64,
+    feature: Vec<f32>,
+    logit: Option<f32>,
+}
+
+/// Features of the newest crops of one face, oldest first.
+#[derive(Clone, Debug)]
+pub struct Window {
+    size: usize,
+    longest_ns: u64,
+    entries: VecDeque<Entry>,
+}
+
+impl Window {
+    /// A window of `size` crops at `rate_hz`. Crops older than twice the time that a full window
+    /// takes are dropped, so that a face seen now and then is not judged by its past.
+    pub fn new(size: usize, rate_hz: f64) -> Self {
+        let longest_ns = (2.0 * size as f64 / rate_hz * 1e9) as u64;
+        Self { size, longest_ns, entries: VecDeque::with_capacity(size) }
+    }
+
+    /// Adds the newest crop: its feature, and the logit of the crop alone where the model gives one.
+    pub fn push(&mut self, pts: u64, feature: Vec<f32>, logit: Option<f32>) {
+        if self.entries.len() == self.size {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(Entry { pts, feature, logit });
+        while self.entries.front().is_some_and(|oldest| pts.saturating_sub(oldest.pts) > self.longest_ns) {
+            self.entries.pop_front();
+        }
+    }
+
+    /// Number of crops held.
+    pub fn fill(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Number of crops when full.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// PTS in nanoseconds of the oldest and the newest crop.
+    pub fn span(&self) -> Option<(u64, u64)> {
+        Some((self.entries.front()?.pts, self.entries.back()?.pts))
+    }
+
+    /// Logit of the newest crop alone.
+    pub fn newest_logit(&self) -> Option<f32> {
+        self.entries.back()?.logit
+    }
+
+    /// All features, [crops, feature length], oldest first.
+    pub fn features(&self) -> Array2<f32> {
+        let length = self.entries.front().map_or(0, |entry| entry.feature.len());
+        let flat = self.entries.iter().flat_map(|entry| entry.feature.iter().copied()).collect();
+        Array2::from_shape_vec((self.entries.len(), length), flat).expect("features of one model have one length")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn taken(grid: &mut Grid, fps: f64, seconds: f64) -> Vec<u64> {
+        (0..(fps * seconds) as u64)
+            .map(|frame| (frame as f64 * 1e9 / fps) as u64)
+            .filter(|pts| grid.take(*pts))
+            .collect()
+    }
+
+    #[test]
+    fn common_frame_rates_give_the_grid_rate() {
+        for fps in [15.0, 23.976, 24.0, 25.0, 29.97, 30.0, 50.0, 59.94, 60.0, 120.0] {
+            let count = taken(&mut Grid::new(15.0), fps, 10.0).len();
+            assert!((149..=150).contains(&count), "{fps} fps gave {count}");
+        }
+    }
+
+    #[test]
+    fn slower_feeds_give_every_frame() {
+        assert_eq!(taken(&mut Grid::new(15.0), 10.0, 10.0).len(), 100);
+    }
+
+    #[test]
+    fn time_that_runs_backwards_begins_anew() {
+        let mut grid = Grid::new(10.0);
+        assert!(grid.take(5 * SECOND));
+        assert!(!grid.take(5 * SECOND + 1_000_000));
+        assert!(grid.take(SECOND));
+        assert!(grid.take(SECOND + SECOND / 10));
+    }
+
+    proptest! {
+        #[test]
+        fn a_slot_is_never_taken_twice(
+            rate in 1.0f64..60.0, steps in prop::collection::vec(1u64..200_000_000, 1..200)
+        ) {
+            let mut grid = Grid::new(rate);
+            let mut pts = 0;
+            let mut taken = Vec::new();
+            for step in steps {
+                pts += step;
+                if grid.take(pts) {
+                    taken.push(pts);
+                }
+                prop_assert!(!grid.take(pts));
+            }
+            // n + 1 frames of different slots cannot lie closer together than n - 1 whole slots.
+            for (first, earlier) in taken.iter().enumerate() {
+                for (last, later) in taken.iter().enumerate().skip(first + 1) {
+                    let slots = (later - earlier) as f64 * rate / 1e9;
+                    prop_assert!(slots > (last - first) as f64 - 1.0 - 1e-3, "{slots} slots from {earlier} to {later}");
+                }
+            }
+        }
+
+        #[test]
+        fn the_window_holds_the_newest_crops_in_order(
+            size in 1usize..50, steps in prop::collection::vec(1u64..300_000_000, 1..150)
+        ) {
+            let rate = 15.0;
+            let longest = (2.0 * size as f64 / rate * 1e9) as u64;
+            let mut window = Window::new(size, rate);
+            let mut all = Vec::new();
+            let mut pts = 0;
+            for step in steps {
+                pts += step;
+                all.push(pts);
+                window.push(pts, vec![pts as f32, 1.0], Some(pts as f32));
+                let expected: Vec<u64> =
+                    all.iter().rev().take(size).rev().copied().filter(|old| pts - old <= longest).collect();
+                prop_assert_eq!(window.fill(), expected.len());
+                prop_assert_eq!(window.span(), Some((expected[0], pts)));
+                prop_assert_eq!(window.newest_logit(), Some(pts as f32));
+                let features = window.features();
+                prop_assert_eq!(features.dim(), (expected.len(), 2));
+                for (row, pts) in features.outer_iter().zip(expected) {
+                    prop_assert_eq!(row[0], pts as f32);
+                }
+            }
+        }
+    }
+}

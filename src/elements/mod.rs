@@ -1,8 +1,12 @@
 //! The elements: one folder each, `mod.rs` the public face, `imp.rs` everything private.
+//!
+//! [`frame`] is the door between them and the analysis.
 
+pub mod detect;
+pub mod frame;
 pub mod log;
 
 pub fn register(plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
-    log::register(plugin)?;
-    Ok(())
+    detect::register(plugin)?;
+    log::register(plugin)
 }

@@ -2,52 +2,13 @@
 
 use gst::prelude::*;
 
+use super::alert::Alert;
 use super::{FaceReport, FrameReport, structure};
 
 /// Name of the message's structure that carries a whole [`FrameReport`].
 pub const REPORT: &str = "deepfake-report";
 /// Name of the message's structure that carries an [`Alert`].
 pub const ALERT: &str = "deepfake-alert";
-
-/// A face began, or ceased, to look fake.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Alert {
-    pub action: AlertAction,
-    pub kind: AlertKind,
-    pub track_id: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AlertAction {
-    Raised,
-    Cleared,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AlertKind {
-    /// The window's score holds the track in state `fake`.
-    Sustained,
-    /// Single crops look fake, the window does not (yet).
-    Spike,
-}
-
-impl AlertAction {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Raised => "raised",
-            Self::Cleared => "cleared",
-        }
-    }
-}
-
-impl AlertKind {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sustained => "sustained",
-            Self::Spike => "spike",
-        }
-    }
-}
 
 /// `deepfake-report`: all fields of the report.
 pub fn report(source: &impl IsA<gst::Object>, report: &FrameReport) -> gst::Message {

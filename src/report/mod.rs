@@ -1,8 +1,9 @@
 //! What is known about the faces of a frame, and the forms in which it leaves the element.
 //!
 //! [`FrameReport`] is the one truth (schema 1). [`meta`] writes it on a buffer and reads it back,
-//! [`message`] posts it on the bus, [`json`] makes a line of text of it.
+//! [`message`] posts it on the bus, [`json`] makes a line of text of it. [`alert`] watches it for faces that begin to look fake.
 
+pub mod alert;
 pub mod json;
 pub mod message;
 pub mod meta;

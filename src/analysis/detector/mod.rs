@@ -1,8 +1,26 @@
 //! Finding faces on a small picture of the frame.
+//!
+//! The picture goes through an ONNX graph; what kind of detector it is shows in the names of its outputs.
 
+mod centerface;
+mod yunet;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ndarray::{Array4, ArrayD};
+
+use super::AnalysisError;
 use super::geometry::{Landmarks, Rect};
+use super::sampler::ChannelOrder;
+use crate::inference::{SessionOptions, Worker};
 
-/// One face as the detector sees it, in pixels of the frame.
+/// Boxes that share more than this (intersection over union) are the same face.
+const SAME_FACE_IOU: f32 = 0.3;
+/// Sides of the picture are padded to a multiple of this, the coarsest stride of the graphs.
+const GRANULARITY: usize = 32;
+
+/// One face as the detector sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Detection {
     pub rect: Rect,
@@ -10,4 +28,269 @@ pub struct Detection {
     pub landmarks: Option<Landmarks>,
     /// 0..1
     pub confidence: f32,
+}
+
+/// A small picture of the whole frame: interleaved 8-bit pixels, `height` × `width` × 3.
+#[derive(Clone, Copy)]
+pub struct Picture<'a> {
+    pub pixels: &'a [u8],
+    pub width: usize,
+    pub height: usize,
+}
+
+/// Why a graph's outputs are not a detector's.
+#[derive(Debug, thiserror::Error)]
+pub enum DetectorError {
+    #[error(
+        "the outputs {outputs:?} belong to no face detector known here; use CenterFace \
+         (537, 538, 539, 540) or YuNet (cls_8, obj_8, bbox_8, kps_8, …)"
+    )]
+    Unknown { outputs: Vec<String> },
+    #[error("the face detector's output {name} has the unexpected shape {shape:?}")]
+    Shape { name: &'static str, shape: Vec<usize> },
+}
+
+impl DetectorError {
+    fn shape(name: &'static str, shape: &[usize]) -> Self {
+        Self::Shape { name, shape: shape.to_vec() }
+    }
+}
+
+/// Which detector a graph is, and where among its outputs each map stands.
+enum Decoder {
+    /// Heatmap, size, offset, landmarks.
+    CenterFace([usize; 4]),
+    /// For each stride: class, object, box, landmarks.
+    YuNet([(usize, [usize; 4]); 3]),
+}
+
+impl Decoder {
+    fn of(outputs: &[String]) -> Result<Self, DetectorError> {
+        let find = |name: &str| outputs.iter().position(|output| output == name);
+        let all = |names: [&str; 4]| -> Option<[usize; 4]> {
+            Some([find(names[0])?, find(names[1])?, find(names[2])?, find(names[3])?])
+        };
+        let scale = |stride: usize| {
+            let names = ["cls", "obj", "bbox", "kps"].map(|map| format!("{map}_{stride}"));
+            all(names.each_ref().map(String::as_str)).map(|maps| (stride, maps))
+        };
+        let centerface = || all(["537", "538", "539", "540"]).map(Self::CenterFace);
+        let yunet = || Some(Self::YuNet([scale(8)?, scale(16)?, scale(32)?]));
+        centerface().or_else(yunet).ok_or_else(|| DetectorError::Unknown { outputs: outputs.to_vec() })
+    }
+
+    fn decode(
+        &self,
+        maps: &[ArrayD<f32>],
+        width: usize,
+        height: usize,
+        threshold: f32,
+    ) -> Result<Vec<Detection>, DetectorError> {
+        match self {
+            Self::CenterFace(indices) => centerface::decode(indices.map(|index| maps[index].view()), threshold),
+            Self::YuNet(scales) => {
+                let mut faces = Vec::new();
+                for (stride, indices) in scales {
+                    let [class, object, boxes, landmarks] = indices.map(|index| maps[index].view());
+                    let scale = yunet::Scale { stride: *stride, class, object, boxes, landmarks };
+                    faces.extend(yunet::decode(&scale, width, height, threshold)?);
+                }
+                Ok(faces)
+            }
+        }
+    }
+}
+
+/// Finds faces with an ONNX graph that is run by a worker shared in the process.
+pub struct FaceDetector {
+    worker: Arc<Worker>,
+    decoder: Decoder,
+}
+
+impl FaceDetector {
+    /// Loads the graph in `file`: CenterFace, or YuNet with dynamic input size.
+    ///
+    /// # Errors
+    /// If the file is missing or no ONNX, the device will not load, or the graph is of no known detector.
+    pub fn load(file: &Path, options: &SessionOptions) -> Result<Self, AnalysisError> {
+        let worker = Worker::shared(&[file], options)?;
+        let decoder =
+            Decoder::of(&worker.graphs()[0].outputs.iter().map(|port| port.name.clone()).collect::<Vec<_>>())?;
+        Ok(Self { worker, decoder })
+    }
+
+    /// Channel order that pictures must have.
+    pub fn order(&self) -> ChannelOrder {
+        match self.decoder {
+            Decoder::CenterFace(_) => ChannelOrder::Rgb,
+            Decoder::YuNet(_) => ChannelOrder::Bgr,
+        }
+    }
+
+    /// Faces whose confidence is above `threshold`, best first, in pixels of the picture.
+    ///
+    /// # Errors
+    /// If the graph fails or its outputs have unexpected shapes.
+    pub fn detect(&self, picture: Picture, threshold: f32) -> Result<Vec<Detection>, AnalysisError> {
+        let tensor = to_tensor(picture);
+        let (height, width) = (tensor.shape()[2], tensor.shape()[3]);
+        let maps = self.worker.run(0, tensor.into_dyn())?;
+        let mut faces = self.decoder.decode(&maps, width, height, threshold)?;
+        // Faces in the padding are none.
+        let bounds = Rect::new(0.0, 0.0, picture.width as f32, picture.height as f32);
+        faces.retain_mut(|face| {
+            face.rect = face.rect.intersection(&bounds);
+            face.rect.is_valid()
+        });
+        Ok(suppress(faces))
+    }
+}
+
+/// [1, 3, H, W] of 0..255, black at the right and the bottom up to the next multiple of [`GRANULARITY`].
+fn to_tensor(picture: Picture) -> Array4<f32> {
+    let padded = |side: usize| side.next_multiple_of(GRANULARITY);
+    let mut tensor = Array4::zeros((1, 3, padded(picture.height), padded(picture.width)));
+    for (channel, mut plane) in tensor.index_axis_mut(ndarray::Axis(0), 0).outer_iter_mut().enumerate() {
+        for (mut to, from) in plane.outer_iter_mut().zip(picture.pixels.chunks_exact(picture.width * 3)) {
+            for (to, from) in to.iter_mut().zip(from[channel..].iter().step_by(3)) {
+                *to = f32::from(*from);
+            }
+        }
+    }
+    tensor
+}
+
+/// The detection, unless a number in it is not finite or its box is empty: graphs may say anything.
+fn plausible(detection: Detection) -> Option<Detection> {
+    let finite = |points: &Landmarks| points.iter().all(|point| point.x.is_finite() && point.y.is_finite());
+    let valid = detection.rect.is_valid() && detection.landmarks.as_ref().is_none_or(finite);
+    valid.then_some(detection)
+}
+
+/// Keeps the best of each group of overlapping boxes (greedy non-maximum suppression), best first.
+fn suppress(mut faces: Vec<Detection>) -> Vec<Detection> {
+    faces.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+    let mut kept: Vec<Detection> = Vec::new();
+    for face in faces {
+        if kept.iter().all(|better| better.rect.iou(&face.rect) < SAME_FACE_IOU) {
+            kept.push(face);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array3, Array4};
+
+    use super::*;
+
+    /// CenterFace maps of a 64×32 picture with one face: centre (42, 18), 20 wide, 24 high.
+    fn centerface_maps() -> [Array4<f32>; 4] {
+        let (row, column) = (4, 10);
+        let mut maps = [1, 2, 2, 10].map(|channels| Array4::zeros((1, channels, 8, 16)));
+        maps[0][[0, 0, row, column]] = 0.9;
+        maps[1][[0, 0, row, column]] = (24.0f32 / 4.0).ln();
+        maps[1][[0, 1, row, column]] = (20.0f32 / 4.0).ln();
+        for index in 0..5 {
+            maps[3][[0, 2 * index, row, column]] = 0.5;
+            maps[3][[0, 2 * index + 1, row, column]] = 0.1 * index as f32;
+        }
+        maps
+    }
+
+    fn decode_centerface(maps: &[Array4<f32>; 4], threshold: f32) -> Result<Vec<Detection>, DetectorError> {
+        centerface::decode(maps.each_ref().map(|map| map.view().into_dyn()), threshold)
+    }
+
+    #[test]
+    fn centerface_maps_become_a_face() {
+        let faces = decode_centerface(&centerface_maps(), 0.5).unwrap();
+        let [face] = &faces[..] else { panic!("{faces:?}") };
+        assert!((face.rect.center().x - 42.0).abs() < 1e-3 && (face.rect.center().y - 18.0).abs() < 1e-3);
+        assert!((face.rect.width - 20.0).abs() < 1e-3 && (face.rect.height - 24.0).abs() < 1e-3);
+        let landmarks = face.landmarks.unwrap();
+        assert!((landmarks[2].x - (32.0 + 0.2 * 20.0)).abs() < 1e-3 && (landmarks[2].y - 18.0).abs() < 1e-3);
+        assert!(decode_centerface(&centerface_maps(), 0.95).unwrap().is_empty());
+    }
+
+    #[test]
+    fn maps_full_of_nonsense_give_no_face() {
+        for nonsense in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for map in 1..4 {
+                let mut maps = centerface_maps();
+                maps[map].fill(nonsense);
+                // An infinitely negative log size is an empty box.
+                assert_eq!(decode_centerface(&maps, 0.5).unwrap(), [], "map {map} of {nonsense}");
+            }
+        }
+        let mut maps = centerface_maps();
+        maps[0].fill(f32::NAN);
+        assert_eq!(decode_centerface(&maps, 0.5).unwrap(), []);
+    }
+
+    #[test]
+    fn maps_of_other_shapes_are_an_error() {
+        let mut maps = centerface_maps();
+        maps[2] = Array4::zeros((1, 2, 8, 15));
+        assert!(matches!(decode_centerface(&maps, 0.5), Err(DetectorError::Shape { name: "offset", .. })));
+    }
+
+    #[test]
+    fn a_yunet_scale_becomes_a_face() {
+        let (width, height, stride) = (64, 32, 8);
+        let cell = 2 * 8 + 3;
+        let map = |channels, values: &[f32]| {
+            let mut map = Array3::<f32>::zeros((1, 32, channels));
+            for (channel, value) in values.iter().enumerate() {
+                map[[0, cell, channel]] = *value;
+            }
+            map.into_dyn()
+        };
+        let class = map(1, &[0.81]);
+        let object = map(1, &[1.0]);
+        let boxes = map(4, &[0.5, 0.25, 2f32.ln(), 3f32.ln()]);
+        let landmarks = map(10, &[0.0, 0.0, 1.0, 0.0, 0.5, 0.5, 0.0, 1.0, 1.0, 1.0]);
+        let scale = |boxes| yunet::Scale {
+            stride,
+            class: class.view(),
+            object: object.view(),
+            boxes,
+            landmarks: landmarks.view(),
+        };
+        let faces = yunet::decode(&scale(boxes.view()), width, height, 0.5).unwrap();
+        let [face] = &faces[..] else { panic!("{faces:?}") };
+        assert!((face.confidence - 0.9).abs() < 1e-6);
+        assert_eq!(face.rect, Rect::from_center(crate::analysis::geometry::Point { x: 28.0, y: 18.0 }, 16.0, 24.0));
+        assert!(yunet::decode(&scale(class.view()), width, height, 0.5).is_err());
+    }
+
+    #[test]
+    fn overlapping_boxes_are_one_face() {
+        let face = |x, confidence| Detection { rect: Rect::new(x, 0.0, 10.0, 10.0), landmarks: None, confidence };
+        let kept = suppress(vec![face(1.0, 0.6), face(0.0, 0.9), face(30.0, 0.5)]);
+        assert_eq!(kept, [face(0.0, 0.9), face(30.0, 0.5)]);
+    }
+
+    #[test]
+    fn the_tensor_is_planar_and_padded_with_black() {
+        let pixels: Vec<u8> = (0..5 * 2 * 3).collect();
+        let tensor = to_tensor(Picture { pixels: &pixels, width: 5, height: 2 });
+        assert_eq!(tensor.shape(), [1, 3, 32, 32]);
+        assert_eq!(tensor[[0, 1, 1, 4]], f32::from(pixels[(5 + 4) * 3 + 1]));
+        assert_eq!(tensor[[0, 1, 1, 5]], 0.0);
+        assert_eq!(tensor.sum(), pixels.iter().map(|v| f32::from(*v)).sum::<f32>());
+    }
+
+    #[test]
+    fn detectors_are_known_by_their_outputs() {
+        let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        assert!(matches!(Decoder::of(&names(&["537", "538", "539", "540"])), Ok(Decoder::CenterFace(_))));
+        let yunet: Vec<String> = ["cls", "obj", "bbox", "kps"]
+            .iter()
+            .flat_map(|map| [8, 16, 32].map(|stride| format!("{map}_{stride}")))
+            .collect();
+        assert!(matches!(Decoder::of(&yunet), Ok(Decoder::YuNet(_))));
+        assert!(matches!(Decoder::of(&names(&["logits"])), Err(DetectorError::Unknown { .. })));
+    }
 }

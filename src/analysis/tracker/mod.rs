@@ -120,6 +120,11 @@ impl Tracker {
         }
     }
 
+    /// Changes how faces are followed from the next frame on.
+    pub fn set_settings(&mut self, settings: TrackerSettings) {
+        self.settings = settings;
+    }
+
     /// Takes in what the detector found in the frame at `pts`. The order of `detections` does not matter.
     ///
     /// Returns all followed faces in the order of their ids, also those hidden right now.

@@ -1,0 +1,441 @@
+//! Taking a part of a frame, at a wanted size, as RGB: straight from the planes of whatever format it has.
+//!
+//! Each plane's part is resized on its own and only the small result is converted, so that the work
+//! depends on the part and the size wanted, never on the frame.
+
+use std::ffi::c_void;
+
+use opencv::core::{self, Mat, Scalar, Size, Vector};
+use opencv::imgproc;
+use opencv::prelude::*;
+
+use super::AnalysisError;
+use super::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat};
+
+/// Order of the three channels of a sampled picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ChannelOrder {
+    #[default]
+    Rgb,
+    Bgr,
+}
+
+/// A part of a frame in whole pixels. May reach over the frame's edges: what lies outside repeats the edge.
+///
+/// For formats with subsampled chroma the sampler needs even coordinates, except at the frame's own right and bottom edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PixelRect {
+    pub x: i32,
+    pub y: i32,
+    pub width: i32,
+    pub height: i32,
+}
+
+impl PixelRect {
+    /// The whole frame.
+    pub fn of(frame: &FrameView) -> Self {
+        Self { x: 0, y: 0, width: frame.width as i32, height: frame.height as i32 }
+    }
+}
+
+/// How samples lie in one plane: `channels` bytes each, one for every `sub_x`×`sub_y` pixels of the frame.
+struct Samples {
+    plane: usize,
+    channels: i32,
+    sub_x: i32,
+    sub_y: i32,
+}
+
+/// How to get three channels out of a format: the planes to resize, and which of their channels
+/// (counted through all of them) become Y, U, V or R, G, B.
+struct Layout {
+    samples: &'static [Samples],
+    channels: [i32; 3],
+    yuv: bool,
+}
+
+impl Layout {
+    fn of(format: PixelFormat) -> Self {
+        const LUMA: Samples = Samples { plane: 0, channels: 1, sub_x: 1, sub_y: 1 };
+        const PLANAR_420: &[Samples] = &[
+            LUMA,
+            Samples { plane: 1, channels: 1, sub_x: 2, sub_y: 2 },
+            Samples { plane: 2, channels: 1, sub_x: 2, sub_y: 2 },
+        ];
+        const SEMI_PLANAR_420: &[Samples] = &[LUMA, Samples { plane: 1, channels: 2, sub_x: 2, sub_y: 2 }];
+        // The same bytes seen twice: as one luma and one chroma byte a pixel, and as four bytes every two pixels.
+        const PACKED_422: &[Samples] = &[
+            Samples { plane: 0, channels: 2, sub_x: 1, sub_y: 1 },
+            Samples { plane: 0, channels: 4, sub_x: 2, sub_y: 1 },
+        ];
+        const PACKED_3: &[Samples] = &[Samples { plane: 0, channels: 3, sub_x: 1, sub_y: 1 }];
+        const PACKED_4: &[Samples] = &[Samples { plane: 0, channels: 4, sub_x: 1, sub_y: 1 }];
+
+        let (samples, channels, yuv) = match format {
+            PixelFormat::I420 | PixelFormat::Yv12 => (PLANAR_420, [0, 1, 2], true),
+            PixelFormat::Nv12 => (SEMI_PLANAR_420, [0, 1, 2], true),
+            PixelFormat::Yuy2 => (PACKED_422, [0, 3, 5], true),
+            PixelFormat::Uyvy => (PACKED_422, [1, 2, 4], true),
+            PixelFormat::Gray8 => (&[LUMA][..], [0, 0, 0], false),
+            PixelFormat::Rgb => (PACKED_3, [0, 1, 2], false),
+            PixelFormat::Bgr => (PACKED_3, [2, 1, 0], false),
+            PixelFormat::Rgbx | PixelFormat::Rgba => (PACKED_4, [0, 1, 2], false),
+            PixelFormat::Bgrx | PixelFormat::Bgra => (PACKED_4, [2, 1, 0], false),
+            PixelFormat::Xrgb | PixelFormat::Argb => (PACKED_4, [1, 2, 3], false),
+            PixelFormat::Xbgr | PixelFormat::Abgr => (PACKED_4, [3, 2, 1], false),
+        };
+        Self { samples, channels, yuv }
+    }
+}
+
+/// Samples parts of frames. Keeps its buffers, so that sampling the same format and size again allocates nothing.
+#[derive(Default)]
+pub struct Sampler {
+    padded: Mat,
+    resized: Vector<Mat>,
+    merged: Mat,
+    picture: Mat,
+}
+
+impl Sampler {
+    /// The part `rect` of `frame`, scaled to `width`×`height` pixels: interleaved 8-bit RGB or BGR, full range, rows without gaps.
+    ///
+    /// Shrinking averages areas, enlarging interpolates linearly.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Outside`] if `rect` does not touch the frame, [`AnalysisError::OpenCv`] if OpenCV fails.
+    pub fn sample(
+        &mut self,
+        frame: &FrameView,
+        rect: PixelRect,
+        width: u32,
+        height: u32,
+        order: ChannelOrder,
+    ) -> Result<&[u8], AnalysisError> {
+        let layout = Layout::of(frame.format);
+        let size = Size::new(width as i32, height as i32);
+        self.make_room(&layout, size)?;
+        for (index, samples) in layout.samples.iter().enumerate() {
+            // A Mat is a counted reference: this writes into the one that the vector holds.
+            let mut resized = self.resized.get(index)?;
+            resize_part(frame, samples, rect, &mut self.padded, &mut resized)?;
+        }
+
+        let [first, second, third] = layout.channels;
+        let convert = layout.yuv || (frame.format == PixelFormat::Gray8 && frame.range == ColorRange::Limited);
+        if convert {
+            core::mix_channels(&self.resized, &mut self.merged, &[first, 0, second, 1, third, 2])?;
+            core::transform(&self.merged, &mut self.picture, &conversion(frame, order)?)?;
+        } else {
+            let (r, b) = match order {
+                ChannelOrder::Rgb => (0, 2),
+                ChannelOrder::Bgr => (2, 0),
+            };
+            core::mix_channels(&self.resized, &mut self.picture, &[first, r, second, 1, third, b])?;
+        }
+        Ok(self.picture.data_bytes()?)
+    }
+
+    /// Makes the buffers fit the format and size. Does nothing when they do already.
+    fn make_room(&mut self, layout: &Layout, size: Size) -> Result<(), AnalysisError> {
+        let fits = self.picture.size()? == size
+            && self.resized.len() == layout.samples.len()
+            && layout.samples.iter().enumerate().all(|(index, samples)| {
+                self.resized.get(index).is_ok_and(|resized| resized.channels() == samples.channels)
+            });
+        if fits {
+            return Ok(());
+        }
+        let blank = |channels| Mat::new_size_with_default(size, core::CV_8UC(channels), Scalar::default());
+        self.resized = layout.samples.iter().map(|samples| blank(samples.channels)).collect::<Result<_, _>>()?;
+        self.merged = blank(3)?;
+        self.picture = blank(3)?;
+        Ok(())
+    }
+}
+
+/// Resizes the part of one plane that `rect` covers into `resized`, repeating the plane's edge where `rect` reaches over it.
+fn resize_part(
+    frame: &FrameView,
+    samples: &Samples,
+    rect: PixelRect,
+    padded: &mut Mat,
+    resized: &mut Mat,
+) -> Result<(), AnalysisError> {
+    let columns = (frame.width as i32).div_ceil_euclid(samples.sub_x);
+    let rows = (frame.height as i32).div_ceil_euclid(samples.sub_y);
+    let left = rect.x.div_euclid(samples.sub_x);
+    let top = rect.y.div_euclid(samples.sub_y);
+    let right = (rect.x + rect.width).div_ceil_euclid(samples.sub_x);
+    let bottom = (rect.y + rect.height).div_ceil_euclid(samples.sub_y);
+
+    let (inner_left, inner_top) = (left.max(0), top.max(0));
+    let (inner_right, inner_bottom) = (right.min(columns), bottom.min(rows));
+    if inner_left >= inner_right || inner_top >= inner_bottom {
+        return Err(AnalysisError::Outside);
+    }
+
+    let plane = frame.plane(samples.plane);
+    let depth = samples.channels as usize;
+    let offset = inner_top as usize * plane.stride + inner_left as usize * depth;
+    // SAFETY: `FrameView::new` has checked that the plane holds `rows` rows of `columns` samples, within which
+    // the inner part lies. The Mat is only read, and lives no longer than this call borrows the frame.
+    let inner = unsafe {
+        Mat::new_rows_cols_with_data_unsafe(
+            inner_bottom - inner_top,
+            inner_right - inner_left,
+            core::CV_8UC(samples.channels),
+            plane.data[offset..].as_ptr().cast_mut().cast::<c_void>(),
+            plane.stride,
+        )?
+    };
+    if (inner_left, inner_top, inner_right, inner_bottom) == (left, top, right, bottom) {
+        return resize(&inner, resized);
+    }
+    core::copy_make_border(
+        &inner,
+        padded,
+        inner_top - top,
+        bottom - inner_bottom,
+        inner_left - left,
+        right - inner_right,
+        core::BORDER_REPLICATE,
+        Scalar::default(),
+    )?;
+    resize(padded, resized)
+}
+
+/// Scales `source` to the size that `target` has.
+fn resize(source: &Mat, target: &mut Mat) -> Result<(), AnalysisError> {
+    let size = target.size()?;
+    let shrinks = source.cols() > size.width || source.rows() > size.height;
+    let interpolation = if shrinks { imgproc::INTER_AREA } else { imgproc::INTER_LINEAR };
+    Ok(imgproc::resize(source, target, size, 0.0, 0.0, interpolation)?)
+}
+
+/// The 3×4 matrix that turns Y, U, V and 1 (each 0..255) into R, G, B, or B, G, R. ITU-R BT.601, BT.709, BT.2020 (non-constant luminance).
+fn conversion(frame: &FrameView, order: ChannelOrder) -> Result<Mat, AnalysisError> {
+    let (luma_black, luma_scale, chroma_scale) = match frame.range {
+        ColorRange::Full => (0.0, 1.0, 1.0),
+        ColorRange::Limited => (16.0, 255.0 / 219.0, 255.0 / 224.0),
+    };
+    let (kr, kb) = match frame.matrix {
+        ColorMatrix::Bt601 => (0.299, 0.114),
+        ColorMatrix::Bt709 => (0.2126, 0.0722),
+        ColorMatrix::Bt2020 => (0.2627, 0.0593),
+    };
+    let kg = 1.0 - kr - kb;
+    // Weight of U and V in each of R, G, B. A grey frame has its luma in all three channels, and no chroma.
+    let mut rows = if frame.format == PixelFormat::Gray8 {
+        [[0.0; 2]; 3]
+    } else {
+        [[0.0, 2.0 * (1.0 - kr)], [-2.0 * kb * (1.0 - kb) / kg, -2.0 * kr * (1.0 - kr) / kg], [2.0 * (1.0 - kb), 0.0]]
+    }
+    .map(|[u, v]: [f32; 2]| {
+        let (u, v) = (u * chroma_scale, v * chroma_scale);
+        [luma_scale, u, v, -luma_black * luma_scale - 128.0 * (u + v)]
+    });
+    if order == ChannelOrder::Bgr {
+        rows.swap(0, 2);
+    }
+    Ok(Mat::from_slice_2d(&rows)?)
+}
+
+/// Division that rounds up, for divisors above zero.
+trait DivCeil {
+    fn div_ceil_euclid(self, divisor: Self) -> Self;
+}
+
+impl DivCeil for i32 {
+    fn div_ceil_euclid(self, divisor: i32) -> i32 {
+        -((-self).div_euclid(divisor))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::frame::Plane;
+
+    const W: usize = 64;
+    const H: usize = 48;
+
+    /// A smooth colour picture as R, G, B at a pixel.
+    fn color(x: usize, y: usize) -> [f32; 3] {
+        let (x, y) = (x as f32 / W as f32, y as f32 / H as f32);
+        [40.0 + 160.0 * x, 60.0 + 120.0 * y, 200.0 - 100.0 * x * y]
+    }
+
+    fn packed(channels: usize, place: [usize; 3]) -> Vec<u8> {
+        let mut data = vec![99; W * H * channels];
+        for y in 0..H {
+            for x in 0..W {
+                for (channel, value) in color(x, y).into_iter().enumerate() {
+                    data[(y * W + x) * channels + place[channel]] = value.round() as u8;
+                }
+            }
+        }
+        data
+    }
+
+    /// The picture as full-size Y, U and V (BT.601, limited range).
+    fn yuv(x: usize, y: usize) -> [u8; 3] {
+        let [r, g, b] = color(x, y);
+        let luma = 0.299 * r + 0.587 * g + 0.114 * b;
+        let chroma = |c: f32, k: f32| (128.0 + (c - luma) / (2.0 * (1.0 - k)) * 224.0 / 255.0).round() as u8;
+        [(16.0 + luma * 219.0 / 255.0).round() as u8, chroma(b, 0.114), chroma(r, 0.299)]
+    }
+
+    fn planes(format: PixelFormat) -> Vec<(Vec<u8>, usize)> {
+        let plane = |channel: usize, sub: usize| -> Vec<u8> {
+            (0..H / sub).flat_map(|y| (0..W / sub).map(move |x| yuv(x * sub, y * sub)[channel])).collect()
+        };
+        let interleave = |order: fn([u8; 3], [u8; 3]) -> [u8; 4]| -> Vec<u8> {
+            (0..H).flat_map(|y| (0..W / 2).flat_map(move |x| order(yuv(2 * x, y), yuv(2 * x + 1, y)))).collect()
+        };
+        match format {
+            PixelFormat::I420 | PixelFormat::Yv12 => {
+                vec![(plane(0, 1), W), (plane(1, 2), W / 2), (plane(2, 2), W / 2)]
+            }
+            PixelFormat::Nv12 => {
+                let uv = plane(1, 2).into_iter().zip(plane(2, 2)).flat_map(|(u, v)| [u, v]).collect();
+                vec![(plane(0, 1), W), (uv, W)]
+            }
+            PixelFormat::Yuy2 => vec![(interleave(|a, b| [a[0], a[1], b[0], a[2]]), W * 2)],
+            PixelFormat::Uyvy => vec![(interleave(|a, b| [a[1], a[0], a[2], b[0]]), W * 2)],
+            PixelFormat::Gray8 => vec![(plane(0, 1), W)],
+            PixelFormat::Rgb => vec![(packed(3, [0, 1, 2]), W * 3)],
+            PixelFormat::Bgr => vec![(packed(3, [2, 1, 0]), W * 3)],
+            PixelFormat::Rgbx | PixelFormat::Rgba => vec![(packed(4, [0, 1, 2]), W * 4)],
+            PixelFormat::Bgrx | PixelFormat::Bgra => vec![(packed(4, [2, 1, 0]), W * 4)],
+            PixelFormat::Xrgb | PixelFormat::Argb => vec![(packed(4, [1, 2, 3]), W * 4)],
+            PixelFormat::Xbgr | PixelFormat::Abgr => vec![(packed(4, [3, 2, 1]), W * 4)],
+        }
+    }
+
+    fn sampled(format: PixelFormat, rect: PixelRect, size: (u32, u32), order: ChannelOrder) -> Vec<u8> {
+        let planes = planes(format);
+        let views: Vec<_> = planes.iter().map(|(data, stride)| Plane { data, stride: *stride }).collect();
+        let frame =
+            FrameView::new(format, W as u32, H as u32, &views, ColorMatrix::Bt601, ColorRange::Limited, 0).unwrap();
+        Sampler::default().sample(&frame, rect, size.0, size.1, order).unwrap().to_vec()
+    }
+
+    #[track_caller]
+    fn assert_close(a: &[u8], b: &[u8], tolerance: u8, what: &str) {
+        assert_eq!(a.len(), b.len());
+        let worst = a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(worst <= tolerance, "{what}: off by {worst}");
+    }
+
+    const COLOUR_FORMATS: [PixelFormat; 15] = [
+        PixelFormat::I420,
+        PixelFormat::Yv12,
+        PixelFormat::Nv12,
+        PixelFormat::Yuy2,
+        PixelFormat::Uyvy,
+        PixelFormat::Rgb,
+        PixelFormat::Bgr,
+        PixelFormat::Rgbx,
+        PixelFormat::Bgrx,
+        PixelFormat::Xrgb,
+        PixelFormat::Xbgr,
+        PixelFormat::Rgba,
+        PixelFormat::Bgra,
+        PixelFormat::Argb,
+        PixelFormat::Abgr,
+    ];
+
+    #[test]
+    fn every_format_gives_the_same_picture() {
+        let parts = [
+            (PixelRect { x: 0, y: 0, width: 64, height: 48 }, (32, 24)),
+            (PixelRect { x: 8, y: 10, width: 24, height: 24 }, (16, 16)),
+            (PixelRect { x: 8, y: 10, width: 24, height: 24 }, (48, 48)),
+            (PixelRect { x: -8, y: -6, width: 40, height: 40 }, (20, 20)),
+            (PixelRect { x: 40, y: 30, width: 40, height: 40 }, (20, 20)),
+        ];
+        for (rect, size) in parts {
+            let rgb = sampled(PixelFormat::Rgb, rect, size, ChannelOrder::Rgb);
+            for format in COLOUR_FORMATS {
+                // Chroma at half the size, in 8 bits, costs a few steps.
+                let what = format!("{format:?} {rect:?}");
+                assert_close(&sampled(format, rect, size, ChannelOrder::Rgb), &rgb, 5, &what);
+            }
+        }
+    }
+
+    #[test]
+    fn bgr_is_rgb_backwards() {
+        let rect = PixelRect { x: 4, y: 4, width: 32, height: 32 };
+        for format in COLOUR_FORMATS {
+            let rgb = sampled(format, rect, (16, 16), ChannelOrder::Rgb);
+            let bgr = sampled(format, rect, (16, 16), ChannelOrder::Bgr);
+            let turned: Vec<u8> = bgr.chunks(3).flat_map(|p| [p[2], p[1], p[0]]).collect();
+            assert_close(&rgb, &turned, 1, &format!("{format:?}"));
+        }
+    }
+
+    #[test]
+    fn grey_has_three_equal_channels_and_honours_the_range() {
+        let rect = PixelRect { x: 0, y: 0, width: 64, height: 48 };
+        let grey = sampled(PixelFormat::Gray8, rect, (64, 48), ChannelOrder::Rgb);
+        assert!(grey.chunks(3).all(|p| p[0] == p[1] && p[1] == p[2]));
+        let [luma, ..] = yuv(10, 10);
+        let expected = ((f32::from(luma) - 16.0) * 255.0 / 219.0).round() as u8;
+        assert_close(&grey[(10 * W + 10) * 3..][..1], &[expected], 1, "limited range");
+    }
+
+    #[test]
+    fn matrix_and_range_are_honoured() {
+        let grey = |value: u8| (vec![value; 256], vec![90; 64], vec![200; 64]);
+        let (y, u, v) = grey(120);
+        let planes = [Plane { data: &y, stride: 16 }, Plane { data: &u, stride: 8 }, Plane { data: &v, stride: 8 }];
+        let pixel = |matrix, range| {
+            let frame = FrameView::new(PixelFormat::I420, 16, 16, &planes, matrix, range, 0).unwrap();
+            let rect = PixelRect::of(&frame);
+            Sampler::default().sample(&frame, rect, 4, 4, ChannelOrder::Rgb).unwrap()[..3].to_vec()
+        };
+        // Worked out by hand from the standards' formulas.
+        assert_close(&pixel(ColorMatrix::Bt601, ColorRange::Limited), &[236, 78, 44], 1, "601 limited");
+        assert_close(&pixel(ColorMatrix::Bt709, ColorRange::Limited), &[250, 91, 41], 1, "709 limited");
+        assert_close(&pixel(ColorMatrix::Bt601, ColorRange::Full), &[221, 82, 53], 1, "601 full");
+    }
+
+    #[test]
+    fn odd_sizes_and_strides_are_read_within_bounds() {
+        for (width, height) in [(17u32, 19u32), (1, 48), (16, 16), (33, 1)] {
+            let stride = width as usize + 13;
+            let half = width.div_ceil(2) as usize;
+            let rows = height.div_ceil(2) as usize;
+            let y = vec![100; stride * (height as usize - 1) + width as usize];
+            let chroma = vec![128; half * rows];
+            let planes = [
+                Plane { data: &y, stride },
+                Plane { data: &chroma, stride: half },
+                Plane { data: &chroma, stride: half },
+            ];
+            let frame =
+                FrameView::new(PixelFormat::I420, width, height, &planes, ColorMatrix::Bt601, ColorRange::Full, 0)
+                    .unwrap();
+            let mut sampler = Sampler::default();
+            let whole = sampler.sample(&frame, PixelRect::of(&frame), 8, 8, ChannelOrder::Rgb).unwrap();
+            assert!(whole.iter().all(|v| v.abs_diff(100) <= 1));
+            let over = PixelRect { x: -2, y: -2, width: width as i32 + 5, height: height as i32 + 5 };
+            let over = sampler.sample(&frame, over, 8, 8, ChannelOrder::Rgb).unwrap();
+            assert!(over.iter().all(|v| v.abs_diff(100) <= 1));
+        }
+    }
+
+    #[test]
+    fn a_part_outside_the_frame_is_an_error() {
+        let planes = planes(PixelFormat::Rgb);
+        let views = [Plane { data: &planes[0].0, stride: planes[0].1 }];
+        let frame =
+            FrameView::new(PixelFormat::Rgb, W as u32, H as u32, &views, ColorMatrix::Bt601, ColorRange::Full, 0)
+                .unwrap();
+        let rect = PixelRect { x: 100, y: 0, width: 10, height: 10 };
+        let sampled = Sampler::default().sample(&frame, rect, 8, 8, ChannelOrder::Rgb).map(<[u8]>::to_vec);
+        assert!(matches!(sampled, Err(AnalysisError::Outside)));
+    }
+}

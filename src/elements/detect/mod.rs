@@ -1,0 +1,93 @@
+//! `deepfakedetect`: finds faces, follows them, and says of each how likely it is fake.
+//!
+//! Attaches a report to every buffer (see [`crate::report`]), posts messages, and never changes a pixel,
+//! drops a frame or changes their order.
+//!
+//! ```text
+//! gst-launch-1.0 filesrc location=clip.mp4 ! decodebin ! deepfakedetect ! deepfakeoverlay ! videoconvert ! autovideosink
+//! ```
+//!
+//! # Messages
+//! Element messages on the bus: `deepfake-alert` whenever a face begins or ceases to look fake, and with
+//! `post-messages=true` a `deepfake-report` for each analysed frame.
+
+mod background;
+mod imp;
+mod settings;
+mod stats;
+mod timeline;
+mod upstream;
+
+use gst::prelude::*;
+
+/// When a frame is analysed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstDeepfakeMode")]
+#[repr(i32)]
+pub enum Mode {
+    /// Sync when upstream is not live, async when it is.
+    #[default]
+    #[enum_value(name = "Async when upstream is live, else sync", nick = "auto")]
+    Auto,
+    /// Each frame waits for its own analysis and leaves with it.
+    #[enum_value(name = "Each frame waits for its own analysis", nick = "sync")]
+    Sync,
+    /// Frames never wait: they are analysed beside the stream and carry the newest finished report.
+    #[enum_value(name = "Frames never wait and carry the newest finished report", nick = "async")]
+    Async,
+}
+
+/// What to run the model on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstDeepfakeDevice")]
+#[repr(i32)]
+pub enum Device {
+    #[default]
+    #[enum_value(name = "CUDA if it works, else OpenVINO if it works, else the CPU", nick = "auto")]
+    Auto,
+    #[enum_value(name = "CPU", nick = "cpu")]
+    Cpu,
+    #[enum_value(name = "NVIDIA GPU through CUDA", nick = "cuda")]
+    Cuda,
+    #[enum_value(name = "NVIDIA GPU through TensorRT (builds its engine on first use: minutes)", nick = "tensorrt")]
+    TensorRt,
+    #[enum_value(name = "Intel processors through OpenVINO", nick = "openvino")]
+    OpenVino,
+}
+
+/// What to do when something cannot be analysed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstDeepfakeOnError")]
+#[repr(i32)]
+pub enum OnError {
+    #[default]
+    #[enum_value(name = "Post a warning and let frames pass without analysis", nick = "passthrough")]
+    Passthrough,
+    #[enum_value(name = "Post an error and stop the stream", nick = "fail")]
+    Fail,
+}
+
+/// Where faces come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstDeepfakeFaceSource")]
+#[repr(i32)]
+pub enum FaceSource {
+    #[default]
+    #[enum_value(name = "The element's own face detector", nick = "detect")]
+    Detect,
+    #[enum_value(name = "Region-of-interest metas of type 'face' on the buffers", nick = "upstream")]
+    Upstream,
+}
+
+glib::wrapper! {
+    /// The element.
+    pub struct DeepfakeDetect(ObjectSubclass<imp::DeepfakeDetect>)
+        @extends gst_base::BaseTransform, gst::Element, gst::Object;
+}
+
+pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    for doc_type in [Mode::static_type(), Device::static_type(), OnError::static_type(), FaceSource::static_type()] {
+        doc_type.mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    }
+    gst::Element::register(Some(plugin), "deepfakedetect", gst::Rank::NONE, DeepfakeDetect::static_type())
+}

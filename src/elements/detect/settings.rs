@@ -1,0 +1,126 @@
+//! What the user sets, and what the analysis makes of it.
+
+use std::path::PathBuf;
+
+use super::{Device, FaceSource, Mode, OnError};
+use crate::analysis::AnalysisError;
+use crate::analysis::analyzer::{Analyzer, AnalyzerSettings};
+use crate::analysis::detector::FaceDetector;
+use crate::analysis::follower::FollowerSettings;
+use crate::analysis::quality::QualityLimits;
+use crate::inference::{DeviceRequest, Model, ModelPackage, SessionOptions, places};
+
+/// The model that is used where none is named.
+const DEFAULT_MODEL: &str = "cnn-lstm";
+
+/// The face detector that is used where none is named.
+const DEFAULT_DETECTOR: &str = "centerface.onnx";
+
+/// Values of the element's properties.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub model: String,
+    pub device: Device,
+    pub require_device: bool,
+    pub threads: u32,
+    pub mode: Mode,
+    pub on_error: OnError,
+    pub face_source: FaceSource,
+    pub face_detector: Option<String>,
+    pub detection_size: u32,
+    pub detection_threshold: f32,
+    pub detect_interval: u32,
+    pub max_faces: u32,
+    pub min_face_size: u32,
+    pub min_sharpness: f64,
+    pub min_luma: f64,
+    pub max_turn: f32,
+    /// Below zero: the model's own. The same holds for the next two.
+    pub fake_threshold: f64,
+    pub authentic_threshold: f64,
+    pub hysteresis: f64,
+    pub post_messages: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let follower = FollowerSettings::default();
+        let quality = QualityLimits::default();
+        Self {
+            model: DEFAULT_MODEL.into(),
+            device: Device::default(),
+            require_device: false,
+            threads: 0,
+            mode: Mode::default(),
+            on_error: OnError::default(),
+            face_source: FaceSource::default(),
+            face_detector: None,
+            detection_size: follower.detection_size,
+            detection_threshold: follower.detection_threshold,
+            detect_interval: follower.detect_interval,
+            max_faces: follower.max_faces as u32,
+            min_face_size: quality.min_face_size as u32,
+            min_sharpness: quality.min_sharpness,
+            min_luma: quality.min_luma,
+            max_turn: quality.max_turn,
+            fake_threshold: -1.0,
+            authentic_threshold: -1.0,
+            hysteresis: -1.0,
+            post_messages: false,
+        }
+    }
+}
+
+impl Settings {
+    /// The part that may change while frames flow.
+    pub fn analyzer(&self) -> AnalyzerSettings {
+        let chosen = |value: f64| (value >= 0.0).then_some(value);
+        AnalyzerSettings {
+            follower: FollowerSettings {
+                detection_size: self.detection_size,
+                detection_threshold: self.detection_threshold,
+                detect_interval: self.detect_interval,
+                max_faces: self.max_faces as usize,
+            },
+            quality: QualityLimits {
+                min_face_size: self.min_face_size as f32,
+                min_sharpness: self.min_sharpness,
+                min_luma: self.min_luma,
+                max_turn: self.max_turn,
+            },
+            fake_threshold: chosen(self.fake_threshold),
+            authentic_threshold: chosen(self.authentic_threshold),
+            hysteresis: chosen(self.hysteresis),
+        }
+    }
+
+    /// Loads the model and the face detector.
+    ///
+    /// # Errors
+    /// Whatever [`ModelPackage::find`], [`Model::load`] and [`FaceDetector::load`] complain of.
+    pub fn load(&self) -> Result<Analyzer, AnalysisError> {
+        let options = SessionOptions {
+            device: match self.device {
+                Device::Auto => DeviceRequest::Auto,
+                Device::Cpu => DeviceRequest::Cpu,
+                Device::Cuda => DeviceRequest::Cuda,
+                Device::TensorRt => DeviceRequest::TensorRt,
+                Device::OpenVino => DeviceRequest::OpenVino,
+            },
+            require_device: self.require_device,
+            threads: self.threads as usize,
+        };
+        let model = Model::load(ModelPackage::find(&self.model)?, &options)?;
+        let detector = match self.face_source {
+            FaceSource::Upstream => None,
+            FaceSource::Detect => {
+                let file = match &self.face_detector {
+                    Some(file) => PathBuf::from(file),
+                    None => places::find_detector(DEFAULT_DETECTOR)?,
+                };
+                Some(FaceDetector::load(&file, &options)?)
+            }
+        };
+        Ok(Analyzer::new(model, detector, self.analyzer()))
+    }
+}

@@ -3,7 +3,7 @@
 //! An ONNX Runtime session takes `&mut self` to run, so whoever shares one must queue. Here everybody in the process
 //! who wants the same graphs on the same device gets the same [`Worker`]: one thread, one copy of the weights, one
 //! queue. Requests carry a batch dimension, and the thread sees the queue: the place to join requests of several
-//! channels into one batch is [`serve`].
+//! channels into one batch is the function `serve`.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -296,7 +296,7 @@ fn load(files: &[GraphFile], options: &SessionOptions) -> Result<Loaded, Inferen
     for &device in &candidates {
         let sessions = files
             .iter()
-            .map(|file| open(file, device, options.threads).map_err(|error| (file, error)))
+            .map(|file| open_guarded(file, device, options.threads).map_err(|cause| (file, cause)))
             .collect::<Result<Vec<_>, _>>();
         match sessions {
             Ok(sessions) => {
@@ -307,19 +307,27 @@ fn load(files: &[GraphFile], options: &SessionOptions) -> Result<Loaded, Inferen
                     .collect::<Result<_, _>>()?;
                 return Ok(Loaded { sessions, graphs, device, fallback });
             }
-            Err((file, error)) if device == Device::Cpu => {
-                return Err(InferenceError::Graph { path: file.path.clone(), cause: cause_of(&error) });
+            Err((file, cause)) if device == Device::Cpu => {
+                return Err(InferenceError::Graph { path: file.path.clone(), cause });
             }
-            Err((_, error)) if options.require_device && options.device.named() == Some(device) => {
-                return Err(InferenceError::Device { device, cause: cause_of(&error) });
+            Err((_, cause)) if options.require_device && options.device.named() == Some(device) => {
+                return Err(InferenceError::Device { device, cause });
             }
-            Err((_, error)) => {
-                let reason = format!("{device} does not work: {}", cause_of(&error));
+            Err((_, cause)) => {
+                let reason = format!("{device} does not work: {cause}");
                 fallback = Some(fallback.map_or(reason.clone(), |before| format!("{before}; {reason}")));
             }
         }
     }
     unreachable!("the CPU is the last of the candidates")
+}
+
+/// As [`open`]; `ort` panics over graphs with types that it does not know.
+fn open_guarded(file: &GraphFile, device: Device, threads: usize) -> Result<Session, String> {
+    match std::panic::catch_unwind(|| open(file, device, threads)) {
+        Ok(session) => session.map_err(|error| cause_of(&error)),
+        Err(panic) => Err(panic_text(&*panic)),
+    }
 }
 
 fn open(file: &GraphFile, device: Device, threads: usize) -> Result<Session, ort::Error> {
@@ -390,7 +398,7 @@ pub(super) fn show_shape(shape: &[Option<usize>]) -> String {
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text =
         panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("its thread panicked: {}", text.unwrap_or_else(|| "no message".into()))
+    format!("a panic: {}", text.unwrap_or_else(|| "no message".into()))
 }
 
 #[cfg(test)]

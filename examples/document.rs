@@ -5,7 +5,7 @@
 //!     cargo run --example document -- --check   # exit code 1 if anything would change
 //!
 //! Elements and properties come from the registered elements themselves, as `gst-inspect-1.0` sees them, the
-//! report's fields from the doc comments in `src/report/mod.rs`.
+//! report's fields from the doc comments in `src/report/mod.rs`, models and their figures from `models/*/model.toml`.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use gst::glib::{self, prelude::*};
 use gst::prelude::*;
+use gstdeepfake::inference::ModelPackage;
 
 fn main() -> ExitCode {
     gst::init().expect("GStreamer starts");
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let readme = fill(&readme, "elements", &elements_table(&factories));
     let readme = fill(&readme, "properties", &properties_of_all(&factories));
     let readme = fill(&readme, "report", &report_tables());
+    let readme = fill(&readme, "models", &models_table(&root.join("models")));
     files.push(("README.md", readme));
 
     let mut stale = false;
@@ -88,7 +90,7 @@ fn elements_page(factories: &[gst::ElementFactory]) -> String {
         "# Elements\n\n\
          Written from the code by `make docs`; `make test` checks that it is current. \
          `gst-inspect-1.0 NAME` shows the same.\n\n\
-         A property may be set at any time unless the table says otherwise.\n",
+         Properties marked *before start* can be set in the states NULL and READY only, all others at any time.\n",
     );
     for factory in factories {
         let metadata = |key| factory.metadata(key).unwrap_or_default();
@@ -102,14 +104,20 @@ fn elements_page(factories: &[gst::ElementFactory]) -> String {
         for template in templates {
             let direction = template.direction().to_value();
             let (_, direction) = glib::EnumValue::from_value(&direction).expect("an enum");
-            writeln!(out, "- `{}` ({})\n", template.name_template(), direction.nick()).unwrap();
-            for structure in template.caps().iter() {
-                writeln!(out, "      {structure}").unwrap();
+            let caps = template.caps();
+            if caps.is_any() {
+                writeln!(out, "- `{}` ({}): anything", template.name_template(), direction.nick()).unwrap();
+                continue;
             }
-            out.push('\n');
+            writeln!(out, "- `{}` ({})\n", template.name_template(), direction.nick()).unwrap();
+            for (structure, features) in caps.iter_with_features() {
+                let features =
+                    if features.is_any() || features.is_empty() { String::new() } else { format!(", with {features}") };
+                writeln!(out, "  - {}", media(structure, &features)).unwrap();
+            }
         }
 
-        writeln!(out, "### Properties\n\n{}", properties_table(factory)).unwrap();
+        writeln!(out, "\n### Properties\n\n{}", properties_table(factory)).unwrap();
         let enums = enums_tables(factory);
         if !enums.is_empty() {
             out.push_str(&enums);
@@ -117,6 +125,19 @@ fn elements_page(factories: &[gst::ElementFactory]) -> String {
     }
     // No empty line at the end.
     format!("{}\n", out.trim_end())
+}
+
+/// One line of a pad's caps: `video/x-raw`: format = I420, …; width = 16 to 7680.
+fn media(structure: &gst::StructureRef, features: &str) -> String {
+    let fields: Vec<String> = structure
+        .iter()
+        .map(|(field, value)| {
+            let text = value.serialize().map(|text| text.to_string()).unwrap_or_default();
+            format!("{field} `{}`", text.replace("(string)", "").replace("(int)", "").replace("(fraction)", ""))
+        })
+        .collect();
+    let fields = if fields.is_empty() { String::new() } else { format!(": {}", fields.join("; ")) };
+    format!("`{}`{features}{fields}", structure.name())
 }
 
 fn rank(rank: gst::Rank) -> String {
@@ -142,11 +163,11 @@ fn properties_table(factory: &gst::ElementFactory) -> String {
         let blurb = property.blurb().unwrap_or_default();
         writeln!(
             out,
-            "| `{}` | {} | {} | {}{} |",
+            "| `{}` | {} | {} | {}.{} |",
             property.name(),
             cell(&type_and_range(&property)),
             cell(&default(&property)),
-            cell(blurb),
+            cell(blurb.trim_end_matches('.')),
             restrictions(&property),
         )
         .unwrap();
@@ -233,7 +254,7 @@ fn restrictions(property: &glib::ParamSpec) -> &'static str {
     } else if flags.contains(gst::PARAM_FLAG_MUTABLE_PAUSED) {
         " *Not while playing.*"
     } else if flags.contains(gst::PARAM_FLAG_MUTABLE_READY) {
-        " *Only before the element starts (NULL or READY).*"
+        " *Before start.*"
     } else {
         ""
     }
@@ -284,6 +305,46 @@ fn json_type(kind: &str) -> String {
         other => panic!("no JSON name for the type {other}"),
     }
     .into()
+}
+
+/// The model packages with the figures that each carries.
+fn models_table(folder: &Path) -> String {
+    let mut packages: Vec<_> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.expect("an entry of models/").path())
+        .filter(|path| path.join("model.toml").is_file())
+        .map(|path| ModelPackage::load(&path).unwrap_or_else(|error| panic!("{error}")))
+        .collect();
+    packages.sort_by(|a, b| a.name.cmp(&b.name));
+
+    let mut out = String::from(
+        "| model | crops | window | AUC [95 % interval] | real clips called fake | fakes found | measured on |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    for package in packages {
+        let metric = |name: &str| package.metrics.get(name).and_then(toml::Value::as_float);
+        let percent = |name| metric(name).map_or_else(|| "-".into(), |share| format!("{:.0} %", share * 100.0));
+        let auc = match (metric("auc"), metric("auc_low"), metric("auc_high")) {
+            (Some(auc), Some(low), Some(high)) => format!("{auc:.2} [{low:.2}, {high:.2}]"),
+            _ => "-".into(),
+        };
+        let (name, input, window) = (&package.name, &package.input, &package.window);
+        writeln!(
+            out,
+            "| [`{name}`](models/{name}) {} | {}×{} | {} crops, {:.1} s | {auc} | {} | {} | {} |",
+            package.version,
+            input.width,
+            input.height,
+            window.frames,
+            window.frames as f64 / window.rate_hz,
+            percent("fpr_at_fake_threshold"),
+            percent("tpr_at_fake_threshold"),
+            cell(package.metrics.get("on").and_then(toml::Value::as_str).unwrap_or("-")),
+        )
+        .unwrap();
+    }
+    out
 }
 
 /// Text for a cell of a Markdown table.

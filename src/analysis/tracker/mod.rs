@@ -12,8 +12,8 @@
 //! goes on by itself, ever slower, for [`TrackerSettings::max_missed`].
 //!
 //! A new face is followed in silence until it was seen [`TrackerSettings::min_hits`] times in a row, and only then gets an
-//! id, so that a detector's blunder in a single frame burns none. The faces of the first frame, and of the first after
-//! a [reset](Tracker::reset), get theirs at once: at the begin of a shot nearly every sure detection is a face, and waiting
+//! id, so that a detector's blunder in a single frame burns none. The first faces of a stream, and the first after
+//! a [reset](Tracker::reset), get theirs at once: where a shot begins nearly every sure detection is a face, and waiting
 //! would leave the frame without any.
 
 mod association;

@@ -117,7 +117,7 @@ fn elements_page(factories: &[gst::ElementFactory]) -> String {
             }
         }
 
-        writeln!(out, "\n### Properties\n\n{}", properties_table(factory)).unwrap();
+        write!(out, "\n### Properties\n\n{}", properties_table(factory)).unwrap();
         let enums = enums_tables(factory);
         if !enums.is_empty() {
             out.push_str(&enums);

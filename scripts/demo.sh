@@ -13,7 +13,8 @@ use_plugin release
 
 source=.deps/clips/WolfgangLanger_Pexels.mp4
 out=out/demo
-detect=(deepfakedetect mode=sync ${MODEL:+"model=$MODEL"} ${DEVICE:+"device=$DEVICE"})
+# A demo without verdicts would be none: whatever is missing is an error.
+detect=(deepfakedetect mode=sync on-error=fail ${MODEL:+"model=$MODEL"} ${DEVICE:+"device=$DEVICE"})
 
 heading 'Building (the first time takes some minutes)'
 cargo build --release --locked --lib --bin deepfake --example manipulate

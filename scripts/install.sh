@@ -7,7 +7,8 @@
 #   PREFIX/share/gst-plugin-deepfake/                    model packages and the face detector
 #   PREFIX/share/doc/gst-plugin-deepfake/                licences and notices
 #
-# PREFIX (/usr/local) and DESTDIR come from the environment. Builds nothing: it may run as root, the build need not.
+# PREFIX (/usr/local) and DESTDIR come from the environment, and PROFILE (release) for tests. Builds nothing: it may run as
+# root, the build need not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/env.sh
@@ -15,9 +16,10 @@ cd "$(dirname "$0")/.."
 
 PREFIX=${PREFIX:-/usr/local}
 root=${DESTDIR:-}$PREFIX
-library=$TARGET_DIR/release/libgstdeepfake.so
+built=$TARGET_DIR/${PROFILE:-release}
+library=$built/libgstdeepfake.so
 
-for needed in "$library" "$TARGET_DIR/release/deepfake" .deps/onnxruntime .deps/detectors/centerface.onnx; do
+for needed in "$library" "$built/deepfake" .deps/onnxruntime .deps/detectors/centerface.onnx; do
     if [ ! -e "$needed" ]; then
         echo "install: $needed is missing; run \`make build\` first (not as root)" >&2
         exit 1
@@ -29,7 +31,7 @@ libdir=$(pkg-config --variable=libdir gstreamer-1.0)
 plugins=${libdir#"$(pkg-config --variable=prefix gstreamer-1.0)/"}/gstreamer-1.0
 
 install -D --mode=644 --target-directory "$root/$plugins" "$library"
-install -D --mode=755 --target-directory "$root/bin" "$TARGET_DIR/release/deepfake"
+install -D --mode=755 --target-directory "$root/bin" "$built/deepfake"
 install -D --mode=644 --target-directory "$root/lib/gst-plugin-deepfake" .deps/onnxruntime/*.so*
 install -D --mode=644 --target-directory "$root/share/gst-plugin-deepfake/detectors" .deps/detectors/centerface.onnx
 for package in models/*/model.toml; do

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change is merged. `make test` runs it after scripts/deps.sh.
 #
-# Stops at the first thing that fails, the quick ones first. Set FAST=1 to leave out the generated documentation
-# and the examples while working on something.
+# Stops at the first thing that fails, the quick ones first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/env.sh
@@ -31,6 +30,9 @@ cargo build --locked --all-targets
 
 heading 'generated documentation is current'
 cargo run --quiet --locked --example document -- --check
+
+heading 'installation'
+scripts/test_install.sh
 
 heading 'training'
 scripts/train_smoke.sh

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# What `make install` installs works by itself: the debug build goes into a folder of its own and must find its model,
+# face detector and ONNX Runtime there, with no help from the checkout.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/env.sh
+. scripts/env.sh
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+DESTDIR=$folder PREFIX=/usr PROFILE=debug scripts/install.sh
+
+plugin=$(find "$folder" -name libgstdeepfake.so)
+# Nothing of the caller's environment; as a user with an empty home.
+clean() {
+    env --ignore-environment PATH="$folder/usr/bin:/usr/bin:/bin" HOME="$folder" LANG=C.UTF-8 \
+        GST_PLUGIN_PATH="$(dirname "$plugin")" GST_REGISTRY="$folder/registry.bin" "$@"
+}
+
+for element in deepfakedetect deepfakeoverlay deepfakelog; do
+    clean gst-inspect-1.0 --exists "$element" || { echo "install: $element is not found" >&2; exit 1; }
+done
+clean deepfake --version
+clean gst-launch-1.0 -q videotestsrc num-buffers=3 ! video/x-raw,width=320,height=240 \
+    ! deepfakedetect on-error=fail device=cpu mode=sync ! deepfakelog location="$folder/log.jsonl" ! fakesink
+[ "$(wc -l <"$folder/log.jsonl")" -eq 3 ] || { echo "install: the installed elements wrote no reports" >&2; exit 1; }
+echo "the installed plugin and command work"

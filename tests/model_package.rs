@@ -1,7 +1,10 @@
 //! Model packages and their graphs: what a good one gives, and what each kind of broken one says.
 
-use std::path::{Path, PathBuf};
+mod common;
 
+use std::path::PathBuf;
+
+use common::{Package, data, table};
 use gstdeepfake::inference::package::Graphs;
 use gstdeepfake::inference::{Device, DeviceRequest, InferenceError, Model, ModelPackage, SessionOptions, Worker};
 use ndarray::{Array2, Array4, ArrayD, ArrayView2, IxDyn};
@@ -9,68 +12,18 @@ use sha2::{Digest, Sha256};
 
 const ONE_THREAD: SessionOptions = SessionOptions { device: DeviceRequest::Cpu, require_device: false, threads: 1 };
 
-fn data(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file)
+/// What the tests here do with a package.
+trait Loads {
+    fn load(&self) -> Result<Model, InferenceError>;
+    /// Loads, and must fail with a message that names a file of this very package and holds all of `parts`.
+    fn fails(&self, parts: &[&str]);
 }
 
-/// A package in a temporary folder, from parts that a test may change.
-struct Package {
-    dir: tempfile::TempDir,
-    toml: String,
-}
-
-fn table(name: &str, file: &str, input: &str, output: &str) -> String {
-    let sha256: String =
-        Sha256::digest(std::fs::read(data(file)).unwrap()).iter().map(|b| format!("{b:02x}")).collect();
-    format!("[{name}]\nfile = \"{file}\"\nsha256 = \"{sha256}\"\ninput = \"{input}\"\noutput = \"{output}\"\n")
-}
-
-impl Package {
-    fn new(kind: &str, graphs: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for line in graphs.lines() {
-            if let Some(file) = line.strip_prefix("file = ") {
-                let file = file.trim_matches('"');
-                std::fs::copy(data(file), dir.path().join(file)).unwrap();
-            }
-        }
-        let toml = format!(
-            "[model]\nname = \"tiny\"\nversion = \"1.0\"\nkind = \"{kind}\"\n\
-             [input]\nwidth = 16\nheight = 16\nmargin = 1.3\n\
-             [window]\nframes = 4\nrate_hz = 15.0\nleast_frames = 2\n\
-             [output]\nfake_index = 1\n{graphs}"
-        );
-        Self { dir, toml }
-    }
-
-    /// Mean colour, then (mean green, mean red) of the window as scores (real, fake).
-    fn sequence() -> Self {
-        Self::with_encoder("encoder.onnx", "features")
-    }
-
-    fn with_encoder(file: &str, output: &str) -> Self {
-        let encoder = table("encoder", file, "crops", output);
-        let head = table("head", "head.onnx", "windows", "scores");
-        Self::new("sequence", &format!("{encoder}feature_length = 3\n{head}"))
-    }
-
-    #[track_caller]
-    fn change(mut self, from: &str, to: &str) -> Self {
-        assert!(self.toml.contains(from), "{}", self.toml);
-        self.toml = self.toml.replacen(from, to, 1);
-        self
-    }
-
-    fn read(&self) -> Result<ModelPackage, InferenceError> {
-        std::fs::write(self.dir.path().join("model.toml"), &self.toml).unwrap();
-        ModelPackage::load(self.dir.path())
-    }
-
+impl Loads for Package {
     fn load(&self) -> Result<Model, InferenceError> {
         Model::load(self.read()?, &ONE_THREAD)
     }
 
-    /// Loads, and must fail with a message that names a file of this very package and holds all of `parts`.
     #[track_caller]
     fn fails(&self, parts: &[&str]) {
         let error = self.load().map(drop).expect_err("the package is broken").to_string();

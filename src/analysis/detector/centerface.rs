@@ -23,8 +23,7 @@ pub fn decode(maps: [ArrayViewD<f32>; 4], threshold: f32) -> Result<Vec<Detectio
     for row in 0..rows {
         for column in 0..columns {
             let confidence = heatmap[[0, 0, row, column]];
-            // Written so that NaN counts as no face.
-            if !(confidence > threshold) {
+            if confidence.is_nan() || confidence <= threshold {
                 continue;
             }
             let at = |map: &ArrayViewD<f32>, channel: usize| map[[0, channel, row, column]];

@@ -34,8 +34,7 @@ pub fn decode(scale: &Scale, width: usize, height: usize, threshold: f32) -> Res
     for cell in 0..cells {
         let product = scale.class[[0, cell, 0]].clamp(0.0, 1.0) * scale.object[[0, cell, 0]].clamp(0.0, 1.0);
         let confidence = product.sqrt();
-        // Written so that NaN counts as no face.
-        if !(confidence > threshold) {
+        if confidence.is_nan() || confidence <= threshold {
             continue;
         }
         let (column, row) = ((cell % columns) as f32, (cell / columns) as f32);

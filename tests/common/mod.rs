@@ -1,0 +1,67 @@
+//! What several tests need: a model package small enough to work out by hand what it says.
+
+// Every test is a crate of its own and uses only some of this.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+
+use gstdeepfake::inference::{InferenceError, ModelPackage};
+use sha2::{Digest, Sha256};
+
+pub fn data(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file)
+}
+
+/// A package in a temporary folder, from parts that a test may change.
+pub struct Package {
+    pub dir: tempfile::TempDir,
+    pub toml: String,
+}
+
+pub fn table(name: &str, file: &str, input: &str, output: &str) -> String {
+    let sha256: String =
+        Sha256::digest(std::fs::read(data(file)).unwrap()).iter().map(|b| format!("{b:02x}")).collect();
+    format!("[{name}]\nfile = \"{file}\"\nsha256 = \"{sha256}\"\ninput = \"{input}\"\noutput = \"{output}\"\n")
+}
+
+impl Package {
+    pub fn new(kind: &str, graphs: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for line in graphs.lines() {
+            if let Some(file) = line.strip_prefix("file = ") {
+                let file = file.trim_matches('"');
+                std::fs::copy(data(file), dir.path().join(file)).unwrap();
+            }
+        }
+        let toml = format!(
+            "[model]\nname = \"tiny\"\nversion = \"1.0\"\nkind = \"{kind}\"\n\
+             [input]\nwidth = 16\nheight = 16\nmargin = 1.3\n\
+             [window]\nframes = 4\nrate_hz = 15.0\nleast_frames = 2\n\
+             [output]\nfake_index = 1\n{graphs}"
+        );
+        Self { dir, toml }
+    }
+
+    /// Mean colour, then (mean green, mean red) of the window as scores (real, fake).
+    pub fn sequence() -> Self {
+        Self::with_encoder("encoder.onnx", "features")
+    }
+
+    pub fn with_encoder(file: &str, output: &str) -> Self {
+        let encoder = table("encoder", file, "crops", output);
+        let head = table("head", "head.onnx", "windows", "scores");
+        Self::new("sequence", &format!("{encoder}feature_length = 3\n{head}"))
+    }
+
+    #[track_caller]
+    pub fn change(mut self, from: &str, to: &str) -> Self {
+        assert!(self.toml.contains(from), "{}", self.toml);
+        self.toml = self.toml.replacen(from, to, 1);
+        self
+    }
+
+    pub fn read(&self) -> Result<ModelPackage, InferenceError> {
+        std::fs::write(self.dir.path().join("model.toml"), &self.toml).unwrap();
+        ModelPackage::load(self.dir.path())
+    }
+}

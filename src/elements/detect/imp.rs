@@ -1,6 +1,6 @@
 //! Glue between GStreamer and the [`Analyzer`].
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Once};
 use std::time::{Duration, Instant};
 
 use glib::ParamSpecBuilderExt;
@@ -19,12 +19,18 @@ use crate::analysis::analyzer::Analyzer;
 use crate::analysis::window::Grid;
 use crate::elements::frame;
 use crate::inference::InferenceError;
+use crate::inference::runtime::{self, Severity};
 use crate::report::FrameReport;
 use crate::report::alert::{Action, Alert, AlertWatch};
 use crate::report::{message, meta};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("deepfakedetect", gst::DebugColorFlags::empty(), Some("Live deepfake detection"))
+});
+
+/// ONNX Runtime's own log.
+static ONNX_CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("onnxruntime", gst::DebugColorFlags::empty(), Some("ONNX Runtime, used by deepfakedetect"))
 });
 
 /// How long EOS waits for the frames that are still being analysed beside the stream.
@@ -343,30 +349,31 @@ impl BaseTransformImpl for DeepfakeDetect {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = self.settings().clone();
         *self.live() = Live::default();
+        bridge_log();
         let began = Instant::now();
         let mut analyzer = match settings.load() {
             Ok(analyzer) => analyzer,
             Err(error) => {
                 let required = matches!(error, AnalysisError::Inference(InferenceError::Device { .. }));
                 if settings.on_error == OnError::Fail || required {
-                    return Err(gst::error_msg!(gst::LibraryError::Init, ["{error}"]));
+                    return Err(gst::error_msg!(gst::LibraryError::Init, ("{error}")));
                 }
                 gst::element_imp_warning!(
                     self,
                     gst::LibraryError::Init,
-                    ["{error}\nFrames pass without analysis. Set on-error=fail to stop instead."]
+                    ("{error}\nFrames pass without analysis. Set on-error=fail to stop instead.")
                 );
                 return Ok(());
             }
         };
         let model = analyzer.model();
         if let Some(reason) = model.fallback() {
-            gst::element_imp_warning!(self, gst::LibraryError::Init, ["{reason}"]);
+            gst::element_imp_warning!(self, gst::LibraryError::Init, ("{reason}"));
         }
         let device = model.device().as_str();
         let warm_up = analyzer
             .warm_up()
-            .map_err(|error| gst::error_msg!(gst::LibraryError::Init, ["The model fails its first run: {error}"]))?;
+            .map_err(|error| gst::error_msg!(gst::LibraryError::Init, ("The model fails its first run: {error}")))?;
         gst::info!(
             CAT,
             imp = self,
@@ -575,7 +582,7 @@ impl DeepfakeDetect {
             }
         };
         Background::start(*analyzer, Box::new(work)).map(Engine::Async).map_err(|error| {
-            gst::element_imp_error!(self, gst::ResourceError::Failed, ["No thread for the analysis: {error}"]);
+            gst::element_imp_error!(self, gst::ResourceError::Failed, ("No thread for the analysis: {error}"));
             gst::FlowError::Error
         })
     }
@@ -629,7 +636,7 @@ impl DeepfakeDetect {
                 let failed = live.failed;
                 drop(live);
                 if failed {
-                    gst::element_imp_error!(self, gst::StreamError::Failed, ["{error}"]);
+                    gst::element_imp_error!(self, gst::StreamError::Failed, ("{error}"));
                     return Err(gst::FlowError::Error);
                 }
                 if first {
@@ -730,6 +737,23 @@ impl DeepfakeDetect {
             let _ = self.obj().post_message(message::alert(&*self.obj(), alert, face, report));
         }
     }
+}
+
+/// Sends ONNX Runtime's log to the category `onnxruntime`, a level lower than it thinks: it warns of much that is harmless.
+fn bridge_log() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let least = match ONNX_CAT.threshold() {
+            gst::DebugLevel::None | gst::DebugLevel::Error => Severity::Error,
+            gst::DebugLevel::Warning | gst::DebugLevel::Fixme | gst::DebugLevel::Info => Severity::Warning,
+            _ => Severity::Info,
+        };
+        runtime::set_log_hook(least, |severity, line| match severity {
+            Severity::Error => gst::warning!(ONNX_CAT, "{line}"),
+            Severity::Warning => gst::info!(ONNX_CAT, "{line}"),
+            Severity::Info | Severity::Debug => gst::debug!(ONNX_CAT, "{line}"),
+        });
+    });
 }
 
 fn analyze_buffer(

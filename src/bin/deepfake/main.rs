@@ -1,1 +1,80 @@
-fn main() {}
+//! The command `deepfake`: checks a machine, makes training crops, measures models.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`doctor`], [`extract`], [`evaluate`] | one subcommand each |
+//! | [`clips`] | which clips to work on |
+//! | [`decode`], [`frames`] | a clip's frames, and what the analysis sees of them |
+//! | [`pool`] | worker processes |
+//! | [`stop`], [`progress`], [`files`] | Ctrl-C, the progress bar, the disk |
+
+mod clips;
+mod decode;
+mod extract;
+mod files;
+mod frames;
+mod pool;
+mod progress;
+mod stop;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+const AFTER: &str = "\
+Examples:
+  deepfake doctor
+      Say what works on this machine, and how to mend what does not.
+  deepfake evaluate --clips clips.csv --split test --out results
+      Score labelled clips through the real pipeline; figures and plots go to results/.
+  deepfake extract --clips clips.csv --split train --size 192 --margin 1.6 --out crops
+      Cut the faces out of clips, for training.
+
+`deepfake COMMAND --help` tells all about one command. RUST_LOG=debug shows what libraries log, GST_DEBUG=3 what
+GStreamer logs.";
+
+/// Tells, live, whether a face on a video feed is real: the tools around the GStreamer element deepfakedetect
+#[derive(Parser)]
+#[command(name = "deepfake", version, after_long_help = AFTER, after_help = AFTER, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Cut face crops out of labelled clips, by the code that runs live, for training
+    Extract(extract::Args),
+    /// Work for another `deepfake` process
+    #[command(hide = true)]
+    Worker,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) if error.is::<stop::Stopped>() => {
+            eprintln!("deepfake: {error}");
+            ExitCode::from(stop::EXIT_CODE)
+        }
+        Err(error) => {
+            eprintln!("deepfake: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    stop::install()?;
+    gst::init().context("GStreamer does not start; install libgstreamer1.0-0 and gstreamer1.0-plugins-base")?;
+    gstdeepfake::plugin_register_static().context("the plugin cannot be registered")?;
+    match command {
+        Command::Extract(args) => extract::run(args)?,
+        Command::Worker => pool::worker()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -15,7 +15,7 @@ mod background;
 mod imp;
 mod settings;
 mod stats;
-mod timeline;
+pub mod timeline;
 mod upstream;
 
 use gst::prelude::*;

@@ -1,0 +1,64 @@
+//! Small services of the operating system.
+
+use std::{ffi::CString, fs, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path};
+
+use anyhow::{Context, Result};
+
+/// Writes a file whole or not at all: under another name first, then renamed.
+///
+/// # Errors
+/// If the folder cannot be written to.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let partial = path.with_file_name(format!(".{}.partial", path.file_name().unwrap_or_default().to_string_lossy()));
+    fs::write(&partial, bytes)
+        .and_then(|()| fs::rename(&partial, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Bytes that may be written to the file system that `folder` is on.
+///
+/// # Errors
+/// If the folder does not exist.
+pub fn free_space(folder: &Path) -> Result<u64> {
+    let path = CString::new(folder.as_os_str().as_bytes()).context("a path holds a zero byte")?;
+    let mut facts = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: `path` is a C string and `facts` is large enough; it is read only after success.
+    let facts = unsafe {
+        if libc::statvfs(path.as_ptr(), facts.as_mut_ptr()) != 0 {
+            return Err(std::io::Error::last_os_error())
+                .with_context(|| format!("cannot ask how much room {} has", folder.display()));
+        }
+        facts.assume_init()
+    };
+    // Both are u32 on some systems.
+    #[allow(clippy::useless_conversion)]
+    Ok(u64::from(facts.f_bavail) * u64::from(facts.f_frsize))
+}
+
+/// Cores this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let error = write(&folder.path().join("no/such.csv"), b"").unwrap_err();
+        assert!(error.to_string().contains("no/such.csv"));
+    }
+
+    #[test]
+    fn a_disk_has_some_room_and_a_missing_folder_is_an_error() {
+        assert!(free_space(Path::new("/")).unwrap() > 0);
+        assert!(free_space(Path::new("/no/such/folder")).is_err());
+    }
+}

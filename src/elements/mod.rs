@@ -5,8 +5,10 @@
 pub mod detect;
 pub mod frame;
 pub mod log;
+pub mod overlay;
 
 pub fn register(plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
     detect::register(plugin)?;
-    log::register(plugin)
+    log::register(plugin)?;
+    overlay::register(plugin)
 }

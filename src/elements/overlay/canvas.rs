@@ -1,0 +1,173 @@
+//! Pictures to draw on, and their way onto a frame.
+
+use cairo::{Context, Format, ImageSurface};
+use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoInfo, VideoOverlayFormatFlags};
+use gst_video::{VideoFrameExt, VideoFrameRef, VideoOverlayRectangle};
+
+use super::layout::{Area, Size};
+
+/// Pre-multiplied pixels in cairo's order: native-endian 32-bit words of alpha, red, green, blue.
+pub struct Pixels {
+    size: Size,
+    data: Vec<u8>,
+}
+
+pub struct Canvas {
+    pub cr: Context,
+    surface: ImageSurface,
+    size: Size,
+}
+
+impl Canvas {
+    /// An empty, transparent picture.
+    pub fn new(size: Size) -> Result<Self, cairo::Error> {
+        let surface = ImageSurface::create(Format::ARgb32, size.width, size.height)?;
+        Ok(Self { cr: Context::new(&surface)?, surface, size })
+    }
+
+    pub fn finish(self) -> Result<Pixels, cairo::Error> {
+        let Self { cr, mut surface, size } = self;
+        drop(cr);
+        let stride = surface.stride() as usize;
+        let data = surface.data().map_err(|_| cairo::Error::SurfaceFinished)?;
+        debug_assert_eq!(stride, size.width as usize * 4);
+        Ok(Pixels { size, data: data.to_vec() })
+    }
+}
+
+/// The form of pixels that a frame takes best.
+///
+/// GStreamer's own blending turns RGB to YUV by one fixed matrix, limited-range BT.709. On a BT.601 frame, which all small ones
+/// are, or a full-range one the colours would be off; so for YUV frames the drawing is converted here by the frame's own colorimetry.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ink {
+    /// As drawn; for RGB frames and for attached compositions.
+    Rgb,
+    Yuv {
+        red: f64,
+        blue: f64,
+        full_range: bool,
+    },
+}
+
+impl Ink {
+    /// What to blend into frames of `info`.
+    pub fn for_frame(info: &VideoInfo) -> Self {
+        if info.is_rgb() {
+            return Self::Rgb;
+        }
+        let (red, blue) = match info.colorimetry().matrix() {
+            VideoColorMatrix::Bt709 => (0.2126, 0.0722),
+            VideoColorMatrix::Bt2020 => (0.2627, 0.0593),
+            VideoColorMatrix::Smpte240m => (0.212, 0.087),
+            VideoColorMatrix::Fcc => (0.30, 0.11),
+            _ => (0.299, 0.114),
+        };
+        Self::Yuv { red, blue, full_range: info.colorimetry().range() == VideoColorRange::Range0_255 }
+    }
+
+    /// The pixels as a buffer that overlay rectangles can share.
+    pub fn buffer(self, pixels: Pixels) -> gst::Buffer {
+        let Size { width, height } = pixels.size;
+        let (format, data) = match self {
+            Self::Rgb if cfg!(target_endian = "little") => (VideoFormat::Bgra, pixels.data),
+            Self::Rgb => (VideoFormat::Argb, pixels.data),
+            Self::Yuv { red, blue, full_range } => (VideoFormat::Ayuv, to_ayuv(pixels.data, red, blue, full_range)),
+        };
+        let mut buffer = gst::Buffer::from_mut_slice(data);
+        let writable = buffer.get_mut().expect("nobody else has it yet");
+        let flags = gst_video::VideoFrameFlags::empty();
+        gst_video::VideoMeta::add(writable, flags, format, width as u32, height as u32)
+            .expect("four bytes a pixel, as allocated");
+        buffer
+    }
+
+    /// `buffer`, which this ink made, at a place on the frame.
+    pub fn rectangle(self, buffer: &gst::Buffer, area: Area) -> VideoOverlayRectangle {
+        let flags = match self {
+            Self::Rgb => VideoOverlayFormatFlags::PREMULTIPLIED_ALPHA,
+            Self::Yuv { .. } => VideoOverlayFormatFlags::empty(),
+        };
+        VideoOverlayRectangle::new_raw(buffer, area.x, area.y, area.width as u32, area.height as u32, flags)
+    }
+}
+
+/// Pre-multiplied native-endian ARGB to straight AYUV, in place.
+fn to_ayuv(mut data: Vec<u8>, red: f64, blue: f64, full_range: bool) -> Vec<u8> {
+    let green = 1.0 - red - blue;
+    let (black, luma, chroma) = if full_range { (0.0, 255.0, 255.0) } else { (16.0, 219.0, 224.0) };
+    let mut last: Option<([u8; 4], [u8; 4])> = None;
+    for pixel in data.chunks_exact_mut(4) {
+        let word: [u8; 4] = pixel.try_into().expect("chunks of four");
+        // Plates and lines are large areas of one colour.
+        if let Some((from, to)) = last
+            && from == word
+        {
+            pixel.copy_from_slice(&to);
+            continue;
+        }
+        let argb = u32::from_ne_bytes(word);
+        let alpha = argb >> 24;
+        let straight = |shift: u32| {
+            if alpha == 0 { 0.0 } else { f64::from((argb >> shift) & 255) / f64::from(alpha) }
+        };
+        let (r, g, b) = (straight(16), straight(8), straight(0));
+        let y = red * r + green * g + blue * b;
+        let u = (b - y) / (2.0 * (1.0 - blue));
+        let v = (r - y) / (2.0 * (1.0 - red));
+        let byte = |value: f64| (value + 0.5).clamp(0.0, 255.0) as u8;
+        let ayuv = [alpha as u8, byte(black + luma * y), byte(128.0 + chroma * u), byte(128.0 + chroma * v)];
+        pixel.copy_from_slice(&ayuv);
+        last = Some((word, ayuv));
+    }
+    data
+}
+
+/// Makes the unused byte of each pixel under `areas` opaque, in formats that have one.
+///
+/// GStreamer's blending takes that byte for alpha. Cameras and screen grabs leave it at zero, and a half-transparent plate would come
+/// out opaque.
+pub fn fill_padding(frame: &mut VideoFrameRef<&mut gst::BufferRef>, areas: &[Area]) {
+    let offset = match frame.format() {
+        VideoFormat::Rgbx | VideoFormat::Bgrx => 3,
+        VideoFormat::Xrgb | VideoFormat::Xbgr => 0,
+        _ => return,
+    };
+    let stride = frame.plane_stride()[0] as usize;
+    let (width, height) = (frame.width() as i32, frame.height() as i32);
+    let Ok(data) = frame.plane_data_mut(0) else { return };
+    for area in areas {
+        for y in area.y.max(0)..area.bottom().min(height) {
+            let row = y as usize * stride;
+            let pixels = row + area.x.max(0) as usize * 4..row + area.right().clamp(0, width) as usize * 4;
+            for pixel in data.get_mut(pixels).unwrap_or_default().chunks_exact_mut(4) {
+                pixel[offset] = 255;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ayuv(argb: u32, red: f64, blue: f64, full: bool) -> [u8; 4] {
+        to_ayuv(argb.to_ne_bytes().to_vec(), red, blue, full).try_into().unwrap()
+    }
+
+    #[test]
+    fn colours_follow_the_frames_matrix_and_range() {
+        // ITU-R BT.601 and BT.709, limited range: the usual reference values of pure red.
+        assert_eq!(ayuv(0xffff0000, 0.299, 0.114, false), [255, 81, 90, 240]);
+        assert_eq!(ayuv(0xffff0000, 0.2126, 0.0722, false), [255, 63, 102, 240]);
+        assert_eq!(ayuv(0xffffffff, 0.299, 0.114, false), [255, 235, 128, 128]);
+        assert_eq!(ayuv(0xffffffff, 0.299, 0.114, true), [255, 255, 128, 128]);
+        assert_eq!(ayuv(0xff000000, 0.299, 0.114, true), [255, 0, 128, 128]);
+    }
+
+    #[test]
+    fn premultiplied_becomes_straight() {
+        assert_eq!(ayuv(0x80808080, 0.299, 0.114, true), [128, 255, 128, 128]);
+        assert_eq!(ayuv(0, 0.299, 0.114, false)[0], 0);
+    }
+}

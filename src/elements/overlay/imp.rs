@@ -1,0 +1,649 @@
+//! Glue between GStreamer and the drawing: properties, negotiation, and what happens to a buffer.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex};
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::prelude::*;
+use gst_video::{
+    CAPS_FEATURE_META_GST_VIDEO_OVERLAY_COMPOSITION as OVERLAY_FEATURE, VideoFormat, VideoFrameRef, VideoInfo,
+    VideoOverlayComposition, VideoOverlayCompositionMeta, VideoRegionOfInterestMeta,
+};
+
+use super::canvas::{self, Ink, Pixels};
+use super::history::History;
+use super::label::{Label, Metrics, Parts};
+use super::layout::{self, Area, Place, Size, Wish};
+use super::outline::{self, Pen, Stroke};
+use super::theme;
+use crate::analysis::verdict::State as Verdict;
+use crate::report::{self, FaceReport, FrameReport};
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("deepfakeoverlay", gst::DebugColorFlags::empty(), Some("Overlay of deepfake verdicts"))
+});
+
+/// What the element takes: the formats of `deepfakedetect`.
+const FORMATS: [VideoFormat; 16] = [
+    VideoFormat::Nv12,
+    VideoFormat::I420,
+    VideoFormat::Yv12,
+    VideoFormat::Yuy2,
+    VideoFormat::Uyvy,
+    VideoFormat::Rgb,
+    VideoFormat::Bgr,
+    VideoFormat::Rgbx,
+    VideoFormat::Bgrx,
+    VideoFormat::Xrgb,
+    VideoFormat::Xbgr,
+    VideoFormat::Rgba,
+    VideoFormat::Bgra,
+    VideoFormat::Argb,
+    VideoFormat::Abgr,
+    VideoFormat::Gray8,
+];
+
+/// More faces than this are not drawn: nobody could read them, and a broken report must not stall the stream.
+const FACES_MAX: usize = 256;
+
+#[derive(Clone, Debug, PartialEq)]
+struct Settings {
+    show_box: bool,
+    show_label: bool,
+    show_window: bool,
+    show_history: bool,
+    font: String,
+    scale: f64,
+    history_seconds: u32,
+    expire: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            show_box: true,
+            show_label: true,
+            show_window: true,
+            show_history: true,
+            font: "Sans".into(),
+            scale: 1.0,
+            history_seconds: 10,
+            expire: 500_000_000,
+        }
+    }
+}
+
+/// How drawings reach the picture, decided anew for every caps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Downstream said in its caps that it takes compositions; whether it draws them is still to be asked.
+    Ask,
+    Attach,
+    Blend,
+}
+
+/// Content of one rectangle of the composition; equal ones look the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Content {
+    Stroke(Stroke),
+    Label(Label),
+}
+
+type Scene = Vec<(Content, Area)>;
+
+struct State {
+    info: VideoInfo,
+    way: Way,
+    ink: Ink,
+    /// The settings that `metrics` and `drawn` were made with.
+    settings: Settings,
+    metrics: Metrics,
+    pen: Pen,
+    history: History,
+    /// Where the label of each track was in the frame before.
+    places: HashMap<u32, Place>,
+    /// Pictures of the last scene: a box that only moves is not drawn again.
+    drawn: HashMap<Content, gst::Buffer>,
+    last: Option<(Scene, VideoOverlayComposition)>,
+}
+
+/// A face to be drawn.
+struct Face<'a> {
+    area: Area,
+    state: Option<Verdict>,
+    track_id: Option<u32>,
+    report: Option<&'a FaceReport>,
+}
+
+impl State {
+    fn new(info: VideoInfo, way: Way, settings: Settings) -> Self {
+        let (metrics, pen) = measures(&info, &settings);
+        Self {
+            ink: ink(&info, way),
+            info,
+            way,
+            settings,
+            metrics,
+            pen,
+            history: History::default(),
+            places: HashMap::new(),
+            drawn: HashMap::new(),
+            last: None,
+        }
+    }
+
+    fn set_way(&mut self, way: Way) {
+        self.way = way;
+        self.ink = ink(&self.info, way);
+        self.forget_pictures();
+    }
+
+    fn set_settings(&mut self, settings: Settings) {
+        (self.metrics, self.pen) = measures(&self.info, &settings);
+        self.settings = settings;
+        self.forget_pictures();
+    }
+
+    fn forget_pictures(&mut self) {
+        self.drawn.clear();
+        self.last = None;
+    }
+
+    fn frame(&self) -> Size {
+        Size { width: self.info.width() as i32, height: self.info.height() as i32 }
+    }
+
+    /// What is to be seen: contents and their places.
+    fn scene(&mut self, mut faces: Vec<Face>) -> Scene {
+        // The most important faces get room for their labels first, and are painted last.
+        faces.sort_by_key(|face| (std::cmp::Reverse(theme::rank(face.state)), face.track_id));
+        faces.truncate(FACES_MAX);
+
+        let frame = self.frame();
+        let newest = self.history.newest().unwrap_or(0);
+        let span = self.settings.history_seconds;
+        let labels: Vec<[Option<Label>; 2]> = faces
+            .iter()
+            .map(|face| match (face.report, face.track_id) {
+                (Some(report), _) => {
+                    let samples = self.history.samples(report.track_id);
+                    let full = self.metrics.label(report, samples, newest, span);
+                    let compact = full.as_ref().and_then(|full| self.metrics.compact(full));
+                    [full, compact]
+                }
+                (None, Some(id)) => [None, self.metrics.plain(id as i32)],
+                (None, None) => [None, None],
+            })
+            .collect();
+        let wishes: Vec<_> = faces
+            .iter()
+            .zip(&labels)
+            .map(|(face, [full, compact])| {
+                // A full label that covers much of a small picture hides more than it tells.
+                let modest =
+                    |size: &Size| size.width * 100 <= frame.width * 45 && size.height * 100 <= frame.height * 40;
+                Wish {
+                    face: face.area,
+                    forms: [full.as_ref().map(Label::size).filter(modest), compact.as_ref().map(Label::size)],
+                    before: face.track_id.and_then(|id| self.places.get(&id).copied()),
+                    important: face.state == Some(Verdict::Fake),
+                }
+            })
+            .collect();
+        let areas: Vec<_> = faces.iter().map(|face| face.area).collect();
+        let places = layout::place(frame, self.metrics.gap() + self.pen.casing, &areas, &wishes);
+
+        self.places = faces.iter().zip(&places).filter_map(|(face, place)| Some((face.track_id?, (*place)?))).collect();
+        let mut scene = Scene::new();
+        if self.settings.show_box {
+            for face in faces.iter().rev() {
+                let strokes = outline::strokes(face.area, frame, face.state, self.pen);
+                scene.extend(strokes.into_iter().map(|(stroke, area)| (Content::Stroke(stroke), area)));
+            }
+        }
+        for (place, mut forms) in places.into_iter().zip(labels) {
+            if let Some(place) = place
+                && let Some(label) = forms[place.form].take()
+            {
+                scene.push((Content::Label(label), place.area));
+            }
+        }
+        scene
+    }
+
+    /// The scene as a composition; the one of before if nothing changed.
+    fn compose(&mut self, scene: Scene) -> Result<VideoOverlayComposition, cairo::Error> {
+        if let Some((last, composition)) = &self.last
+            && *last == scene
+        {
+            return Ok(composition.clone());
+        }
+        let mut drawn = HashMap::with_capacity(scene.len());
+        let mut composition = VideoOverlayComposition::default();
+        let writable = composition.get_mut().expect("nobody else has it yet");
+        for (content, area) in &scene {
+            let buffer = match drawn.get(content) {
+                Some(buffer) => buffer,
+                None => {
+                    let buffer = match self.drawn.remove(content) {
+                        Some(buffer) => buffer,
+                        None => self.ink.buffer(self.paint(content)?),
+                    };
+                    drawn.entry(content.clone()).or_insert(buffer)
+                }
+            };
+            writable.add_rectangle(&self.ink.rectangle(buffer, *area));
+        }
+        self.drawn = drawn;
+        self.last = Some((scene, composition.clone()));
+        Ok(composition)
+    }
+
+    fn paint(&self, content: &Content) -> Result<Pixels, cairo::Error> {
+        match content {
+            Content::Stroke(stroke) => stroke.paint(),
+            Content::Label(label) => label.paint(&self.metrics),
+        }
+    }
+}
+
+fn ink(info: &VideoInfo, way: Way) -> Ink {
+    if way == Way::Blend { Ink::for_frame(info) } else { Ink::Rgb }
+}
+
+/// Text and strokes grow with the picture, but never below what can be read.
+fn measures(info: &VideoInfo, settings: &Settings) -> (Metrics, Pen) {
+    let short = f64::from(info.width().min(info.height()));
+    let em = ((short * 0.0235).max(10.0) * settings.scale).clamp(4.0, 400.0);
+    let parts = Parts { text: settings.show_label, window: settings.show_window, history: settings.show_history };
+    (Metrics::new(&settings.font, em, parts), Pen::new(em))
+}
+
+#[derive(Default)]
+pub struct DeepfakeOverlay {
+    settings: Mutex<Settings>,
+    state: Mutex<Option<State>>,
+    /// Downstream listed the caps feature but does not draw compositions: until it reconfigures, it is not offered again.
+    refused: Mutex<bool>,
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for DeepfakeOverlay {
+    const NAME: &'static str = "GstDeepfakeOverlay";
+    type Type = super::DeepfakeOverlay;
+    type ParentType = gst_base::BaseTransform;
+}
+
+impl ObjectImpl for DeepfakeOverlay {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let defaults = Settings::default();
+            let flag = |name, nick, blurb, default| {
+                glib::ParamSpecBoolean::builder(name)
+                    .nick(nick)
+                    .blurb(blurb)
+                    .default_value(default)
+                    .mutable_playing()
+                    .build()
+            };
+            vec![
+                flag(
+                    "show-box",
+                    "Show box",
+                    "Draw a box around each face, in the colour and line of its state",
+                    defaults.show_box,
+                ),
+                flag(
+                    "show-label",
+                    "Show label",
+                    "Write the verdict, the score and the track's number beside each face",
+                    defaults.show_label,
+                ),
+                flag(
+                    "show-window",
+                    "Show window filling",
+                    "Draw a ring that tells how many of the crops that a verdict needs are there",
+                    defaults.show_window,
+                ),
+                flag(
+                    "show-history",
+                    "Show history",
+                    "Draw the score of the last history-seconds as a strip for each face",
+                    defaults.show_history,
+                ),
+                glib::ParamSpecString::builder("font")
+                    .nick("Font")
+                    .blurb("Pango font description, such as \"Inter, Sans\"; a size in it is ignored, see scale")
+                    .default_value(Some(defaults.font.as_str()))
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecDouble::builder("scale")
+                    .nick("Scale")
+                    .blurb(
+                        "Size of text and lines relative to the default, which follows the shorter side of the picture",
+                    )
+                    .minimum(0.25)
+                    .maximum(8.0)
+                    .default_value(defaults.scale)
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecUInt::builder("history-seconds")
+                    .nick("History seconds")
+                    .blurb("Seconds of score that the history strip spans")
+                    .minimum(1)
+                    .maximum(600)
+                    .default_value(defaults.history_seconds)
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecUInt64::builder("expire")
+                    .nick("Expire")
+                    .blurb(
+                        "Hide what was found in a frame that is more than this many nanoseconds from the one shown; \
+                         the greatest value hides nothing",
+                    )
+                    .default_value(defaults.expire)
+                    .mutable_playing()
+                    .build(),
+            ]
+        });
+        &PROPERTIES
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let mut settings = self.settings.lock().unwrap();
+        // GObject has checked types and ranges.
+        match pspec.name() {
+            "show-box" => settings.show_box = value.get().unwrap(),
+            "show-label" => settings.show_label = value.get().unwrap(),
+            "show-window" => settings.show_window = value.get().unwrap(),
+            "show-history" => settings.show_history = value.get().unwrap(),
+            "font" => {
+                settings.font = value.get::<Option<String>>().unwrap().unwrap_or_else(|| Settings::default().font);
+            }
+            "scale" => settings.scale = value.get().unwrap(),
+            "history-seconds" => settings.history_seconds = value.get().unwrap(),
+            "expire" => settings.expire = value.get().unwrap(),
+            name => unreachable!("no property {name}"),
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        let settings = self.settings.lock().unwrap();
+        match pspec.name() {
+            "show-box" => settings.show_box.to_value(),
+            "show-label" => settings.show_label.to_value(),
+            "show-window" => settings.show_window.to_value(),
+            "show-history" => settings.show_history.to_value(),
+            "font" => settings.font.to_value(),
+            "scale" => settings.scale.to_value(),
+            "history-seconds" => settings.history_seconds.to_value(),
+            "expire" => settings.expire.to_value(),
+            name => unreachable!("no property {name}"),
+        }
+    }
+}
+
+impl GstObjectImpl for DeepfakeOverlay {}
+
+impl ElementImpl for DeepfakeOverlay {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Deepfake overlay",
+                "Filter/Editor/Video",
+                "Draws the verdicts of deepfakedetect: boxes, words, scores and their history",
+                env!("CARGO_PKG_NAME"),
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let mut caps = gst_video::VideoCapsBuilder::new().format_list(FORMATS).build();
+            let attached = gst_video::VideoCapsBuilder::new().format_list(FORMATS).features([OVERLAY_FEATURE]).build();
+            caps.merge(attached);
+            [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
+                .into_iter()
+                .map(|(name, direction)| {
+                    gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).expect("a valid template")
+                })
+                .collect()
+        });
+        &TEMPLATES
+    }
+}
+
+impl BaseTransformImpl for DeepfakeOverlay {
+    const MODE: gst_base::subclass::BaseTransformMode = gst_base::subclass::BaseTransformMode::AlwaysInPlace;
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        report::meta::register();
+        *self.refused.lock().unwrap() = false;
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        *self.state.lock().unwrap() = None;
+        Ok(())
+    }
+
+    fn transform_caps(
+        &self,
+        direction: gst::PadDirection,
+        caps: &gst::Caps,
+        filter: Option<&gst::Caps>,
+    ) -> Option<gst::Caps> {
+        let offer = !*self.refused.lock().unwrap();
+        let mut transformed = gst::Caps::new_empty();
+        let writable = transformed.get_mut().expect("nobody else has it yet");
+        for (structure, features) in caps.iter_with_features() {
+            let mut other = features.to_owned();
+            match direction {
+                // With what arrives, compositions can leave too …
+                gst::PadDirection::Sink => {
+                    if offer && !features.is_any() && !features.contains(OVERLAY_FEATURE) {
+                        other.add(OVERLAY_FEATURE);
+                        writable.append_structure_full(structure.to_owned(), Some(other));
+                    }
+                    writable.append_structure_full(structure.to_owned(), Some(features.to_owned()));
+                }
+                // … and where they may leave, they need not have arrived.
+                _ => {
+                    writable.append_structure_full(structure.to_owned(), Some(features.to_owned()));
+                    if features.contains(OVERLAY_FEATURE) {
+                        other.remove(OVERLAY_FEATURE);
+                        writable.append_structure_full(structure.to_owned(), Some(other));
+                    }
+                }
+            }
+        }
+        Some(match filter {
+            Some(filter) => filter.intersect_with_mode(&transformed, gst::CapsIntersectMode::First),
+            None => transformed,
+        })
+    }
+
+    fn fixate_caps(&self, direction: gst::PadDirection, caps: &gst::Caps, othercaps: gst::Caps) -> gst::Caps {
+        let attaching = othercaps.iter_with_features().find(|(_, features)| features.contains(OVERLAY_FEATURE)).map(
+            |(structure, features)| {
+                let mut caps = gst::Caps::new_empty();
+                caps.get_mut()
+                    .expect("nobody else has it yet")
+                    .append_structure_full(structure.to_owned(), Some(features.to_owned()));
+                caps
+            },
+        );
+        self.parent_fixate_caps(direction, caps, attaching.unwrap_or(othercaps))
+    }
+
+    fn set_caps(&self, incaps: &gst::Caps, outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let info = VideoInfo::from_caps(incaps).map_err(|_| gst::loggable_error!(CAT, "No video caps: {incaps}"))?;
+        let has = |caps: &gst::Caps| caps.features(0).is_some_and(|features| features.contains(OVERLAY_FEATURE));
+        let way = match (has(incaps), has(outcaps)) {
+            // What came attached has to stay attached: so downstream draws compositions, or nobody does.
+            (true, _) => Way::Attach,
+            (false, true) => Way::Ask,
+            (false, false) => Way::Blend,
+        };
+        gst::debug!(CAT, imp = self, "{incaps}: {way:?}");
+        let settings = self.settings.lock().unwrap().clone();
+        let mut guard = self.state.lock().unwrap();
+        let mut state = State::new(info, way, settings);
+        // Another size or another way of drawing is no reason to forget the scores.
+        if let Some(before) = guard.take() {
+            state.history = before.history;
+        }
+        *guard = Some(state);
+        Ok(())
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        if matches!(event.type_(), gst::EventType::FlushStop | gst::EventType::StreamStart)
+            && let Some(state) = self.state.lock().unwrap().as_mut()
+        {
+            state.history.clear();
+            state.places.clear();
+        }
+        self.parent_sink_event(event)
+    }
+
+    fn src_event(&self, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::Reconfigure {
+            // Whoever is downstream now may think otherwise.
+            *self.refused.lock().unwrap() = false;
+        }
+        self.parent_src_event(event)
+    }
+
+    fn transform_ip(&self, buffer: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let report = report::meta::read(buffer);
+        if report.is_none() && buffer.meta::<VideoRegionOfInterestMeta>().is_none() {
+            return Ok(gst::FlowSuccess::Ok);
+        }
+        self.decide_way();
+
+        let settings = self.settings.lock().unwrap().clone();
+        let mut guard = self.state.lock().unwrap();
+        let Some(state) = guard.as_mut() else {
+            gst::element_imp_error!(self, gst::CoreError::Negotiation, ["A buffer came before its caps"]);
+            return Err(gst::FlowError::NotNegotiated);
+        };
+        if state.settings != settings {
+            state.set_settings(settings);
+        }
+        let frame = state.frame();
+        let faces = match &report {
+            Some(report) => {
+                state
+                    .history
+                    .push(report, u64::from(state.settings.history_seconds) * gst::ClockTime::SECOND.nseconds());
+                if self.is_expired(buffer, report, state.settings.expire) {
+                    gst::trace!(CAT, imp = self, "Report of {} ns is too old for {:?}", report.pts, buffer.pts());
+                    Vec::new()
+                } else {
+                    report.faces.iter().filter_map(|face| judged(face, frame)).collect()
+                }
+            }
+            None => buffer.iter_meta::<VideoRegionOfInterestMeta>().filter_map(|roi| unjudged(&roi, frame)).collect(),
+        };
+        let scene = state.scene(faces);
+        if scene.is_empty() {
+            return Ok(gst::FlowSuccess::Ok);
+        }
+        let areas: Vec<_> = scene.iter().map(|(_, area)| *area).collect();
+        let composition = state.compose(scene).map_err(|err| {
+            gst::element_imp_error!(self, gst::LibraryError::Failed, ["Cannot draw: {err}"]);
+            gst::FlowError::Error
+        })?;
+        match state.way {
+            Way::Attach => attach(buffer, composition),
+            Way::Ask | Way::Blend => {
+                let mut frame = VideoFrameRef::from_buffer_ref_writable(buffer, &state.info).map_err(|_| {
+                    gst::element_imp_error!(
+                        self,
+                        gst::ResourceError::Write,
+                        ["Cannot map a frame for writing: it is smaller than its caps say, or not in system memory"]
+                    );
+                    gst::FlowError::Error
+                })?;
+                canvas::fill_padding(&mut frame, &areas);
+                composition.blend(&mut frame).map_err(|err| {
+                    gst::element_imp_error!(self, gst::LibraryError::Failed, ["Cannot blend: {err}"]);
+                    gst::FlowError::Error
+                })?;
+            }
+        }
+        Ok(gst::FlowSuccess::Ok)
+    }
+}
+
+impl DeepfakeOverlay {
+    /// Asks downstream, once per caps, whether it draws compositions. Caps alone do not tell: whoever takes any caps, takes this feature too.
+    fn decide_way(&self) {
+        if !self.state.lock().unwrap().as_ref().is_some_and(|state| state.way == Way::Ask) {
+            return;
+        }
+        let src = self.obj().src_pad().clone();
+        let caps = src.current_caps();
+        let mut query = gst::query::Allocation::new(caps.as_ref(), false);
+        let attach =
+            src.peer_query(&mut query) && query.find_allocation_meta::<VideoOverlayCompositionMeta>().is_some();
+        gst::debug!(CAT, imp = self, "Downstream {} compositions", if attach { "draws" } else { "does not draw" });
+        if let Some(state) = self.state.lock().unwrap().as_mut() {
+            state.set_way(if attach { Way::Attach } else { Way::Blend });
+        }
+        if !attach {
+            // Blend, and take the empty promise out of the caps.
+            *self.refused.lock().unwrap() = true;
+            self.obj().reconfigure_src();
+        }
+    }
+
+    /// Whether `report` is too old, or too new, for `buffer`.
+    ///
+    /// Some encoders shift timestamps and segment together, so the buffer's running time counts as well as its PTS.
+    fn is_expired(&self, buffer: &gst::BufferRef, report: &FrameReport, expire: u64) -> bool {
+        let Some(pts) = buffer.pts() else { return false };
+        let segment = self.obj().segment();
+        let running = segment.downcast_ref::<gst::ClockTime>().and_then(|segment| segment.to_running_time(pts));
+        [Some(pts), running].into_iter().flatten().all(|time| time.nseconds().abs_diff(report.pts) > expire)
+    }
+}
+
+/// Adds the composition to what others may have attached before.
+fn attach(buffer: &mut gst::BufferRef, composition: VideoOverlayComposition) {
+    if let Some(mut meta) = buffer.meta_mut::<VideoOverlayCompositionMeta>() {
+        let all: VideoOverlayComposition = meta.overlay().iter().chain(composition.iter()).collect();
+        meta.set_overlay(&all);
+    } else {
+        VideoOverlayCompositionMeta::add(buffer, &composition);
+    }
+}
+
+fn judged(face: &FaceReport, frame: Size) -> Option<Face<'_>> {
+    Some(Face {
+        area: layout::face_area(face, frame)?,
+        state: Some(face.state),
+        track_id: Some(face.track_id),
+        report: Some(face),
+    })
+}
+
+fn unjudged(roi: &VideoRegionOfInterestMeta, frame: Size) -> Option<Face<'static>> {
+    if roi.roi_type() != report::meta::ROI_TYPE {
+        return None;
+    }
+    let (x, y, width, height) = roi.rect();
+    let edges = [x, y, x.saturating_add(width), y.saturating_add(height)].map(f64::from);
+    let (across, down) = (f64::from(frame.width), f64::from(frame.height));
+    let area = layout::area([edges[0] / across, edges[1] / down, edges[2] / across, edges[3] / down], frame)?;
+    // Zero is what an id is that nobody set.
+    let track_id = u32::try_from(roi.id()).ok().filter(|&id| id > 0);
+    Some(Face { area, state: None, track_id, report: None })
+}

@@ -9,7 +9,7 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use gst_video::{
-    CAPS_FEATURE_META_GST_VIDEO_OVERLAY_COMPOSITION as OVERLAY_FEATURE, VideoFormat, VideoFrameRef, VideoInfo,
+    CAPS_FEATURE_META_GST_VIDEO_OVERLAY_COMPOSITION as OVERLAY_FEATURE, VideoFrameRef, VideoInfo,
     VideoOverlayComposition, VideoOverlayCompositionMeta, VideoRegionOfInterestMeta,
 };
 
@@ -20,31 +20,12 @@ use super::layout::{self, Area, Place, Size, Wish};
 use super::outline::{self, Pen, Stroke};
 use super::theme;
 use crate::analysis::verdict::State as Verdict;
+use crate::elements::frame;
 use crate::report::{self, FaceReport, FrameReport};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("deepfakeoverlay", gst::DebugColorFlags::empty(), Some("Overlay of deepfake verdicts"))
 });
-
-/// What the element takes: the formats of `deepfakedetect`.
-const FORMATS: [VideoFormat; 16] = [
-    VideoFormat::Nv12,
-    VideoFormat::I420,
-    VideoFormat::Yv12,
-    VideoFormat::Yuy2,
-    VideoFormat::Uyvy,
-    VideoFormat::Rgb,
-    VideoFormat::Bgr,
-    VideoFormat::Rgbx,
-    VideoFormat::Bgrx,
-    VideoFormat::Xrgb,
-    VideoFormat::Xbgr,
-    VideoFormat::Rgba,
-    VideoFormat::Bgra,
-    VideoFormat::Argb,
-    VideoFormat::Abgr,
-    VideoFormat::Gray8,
-];
 
 /// More faces than this are not drawn: nobody could read them, and a broken report must not stall the stream.
 const FACES_MAX: usize = 256;
@@ -403,8 +384,13 @@ impl ElementImpl for DeepfakeOverlay {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let mut caps = gst_video::VideoCapsBuilder::new().format_list(FORMATS).build();
-            let attached = gst_video::VideoCapsBuilder::new().format_list(FORMATS).features([OVERLAY_FEATURE]).build();
+            let mut caps = frame::caps();
+            let mut attached = caps.clone();
+            for index in 0..attached.size() {
+                // System memory has to be named once there is another feature; without it these caps match nobody's.
+                let features = gst::CapsFeatures::new([gst::CAPS_FEATURE_MEMORY_SYSTEM_MEMORY, OVERLAY_FEATURE]);
+                attached.make_mut().set_features(index, Some(features));
+            }
             caps.merge(attached);
             [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
                 .into_iter()

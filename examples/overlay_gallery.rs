@@ -6,10 +6,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use gst::prelude::*;
 use gstdeepfake::analysis::verdict::{Reason, State};
 use gstdeepfake::report::{self, FaceReport, FrameReport};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// The clip's face, normalised.
 const FACE: [f64; 4] = [0.525, 0.02, 0.345, 0.90];
@@ -101,8 +102,8 @@ fn shoot(
         clip = clip.display()
     );
     let pipeline = gst::parse::launch(&launch)?.downcast::<gst::Pipeline>().expect("a pipeline");
-    let overlay = pipeline.by_name("overlay").context("overlay")?;
-    overlay.static_pad("sink").context("pad")?.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+    let overlay = pipeline.by_name("overlay").ok_or("overlay")?;
+    overlay.static_pad("sink").ok_or("pad")?.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         if let Some(buffer) = info.buffer_mut() {
             let pts = buffer.pts().map_or(0, gst::ClockTime::nseconds);
             let report = FrameReport {
@@ -123,7 +124,7 @@ fn shoot(
         }
         gst::PadProbeReturn::Ok
     });
-    let sink = pipeline.by_name("sink").and_downcast::<gst_app::AppSink>().context("appsink")?;
+    let sink = pipeline.by_name("sink").and_downcast::<gst_app::AppSink>().ok_or("appsink")?;
     pipeline.set_state(gst::State::Playing)?;
     let mut last = None;
     for _ in 0..at_frame {
@@ -134,12 +135,12 @@ fn shoot(
     }
     pipeline.set_state(gst::State::Null)?;
     let png = gst_video::convert_sample(
-        &last.context("the clip gave no frame")?,
+        &last.ok_or("the clip gave no frame")?,
         &gst::Caps::builder("image/png").build(),
         Some(gst::ClockTime::from_seconds(20)),
     )?;
     let path = out.join(format!("{scene}-{width}x{height}-{format}.png"));
-    std::fs::write(&path, png.buffer().context("no picture")?.map_readable()?.as_slice())?;
+    std::fs::write(&path, png.buffer().ok_or("no picture")?.map_readable()?.as_slice())?;
     println!("{}", path.display());
     Ok(())
 }
@@ -148,8 +149,8 @@ fn main() -> Result<()> {
     gst::init()?;
     gstdeepfake::plugin_register_static()?;
     let mut args = std::env::args().skip(1);
-    let clip = args.next().context("usage: overlay_gallery CLIP OUT")?;
-    let out = args.next().context("usage: overlay_gallery CLIP OUT")?;
+    let clip = args.next().ok_or("usage: overlay_gallery CLIP OUT")?;
+    let out = args.next().ok_or("usage: overlay_gallery CLIP OUT")?;
     let wanted: Vec<_> = args.collect();
     std::fs::create_dir_all(&out)?;
     for (scene, width, height, format) in [

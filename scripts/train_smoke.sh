@@ -5,8 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=${TRAIN_PYTHON:-python3}
-if ! found=$("$python" -c 'import numpy, onnx, onnxruntime, pytest, torch' 2>&1); then
+if ! found=$("$python" -c 'import cv2, numpy, onnx, onnxruntime, pytest, sklearn, torch, tqdm' 2>&1); then
     echo "SKIPPED: the training code's tests (${found##*$'\n'}; see models/train/README.md)"
     exit 0
 fi
-"$python" -m pytest -q -p no:cacheprovider models/train/tests
+make --no-print-directory -C models/train train-smoke PYTHON="$python"

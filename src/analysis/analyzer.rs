@@ -11,11 +11,9 @@ use super::detector::{Detection, FaceDetector};
 use super::follower::{FaceFollower, FollowerSettings};
 use super::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
 use super::quality::{QualityGate, QualityLimits};
-use super::sampler::ChannelOrder;
 use super::tracker::Track;
 use super::verdict::{Thresholds, Verdict, certainty};
 use super::window::{Grid, Window};
-use crate::inference::package::ColorOrder;
 use crate::inference::{Model, ModelPackage};
 use crate::report::{FaceReport, FrameReport, SCHEMA};
 
@@ -239,15 +237,7 @@ fn report(track: &Track, face: &Face, frame: &FrameView, model: &Model) -> FaceR
 /// The crops that a model takes.
 fn crop_spec(package: &ModelPackage) -> CropSpec {
     let input = &package.input;
-    CropSpec {
-        width: input.width as u32,
-        height: input.height as u32,
-        margin: input.margin,
-        order: match input.color {
-            ColorOrder::Rgb => ChannelOrder::Rgb,
-            ColorOrder::Bgr => ChannelOrder::Bgr,
-        },
-    }
+    CropSpec { width: input.width as u32, height: input.height as u32, margin: input.margin, order: input.color }
 }
 
 fn thresholds(settings: &AnalyzerSettings, model: &Model) -> Thresholds {

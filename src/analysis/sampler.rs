@@ -8,12 +8,14 @@ use std::ffi::c_void;
 use opencv::core::{self, Mat, Scalar, Size, Vector};
 use opencv::imgproc;
 use opencv::prelude::*;
+use serde::Deserialize;
 
 use super::AnalysisError;
 use super::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat};
 
 /// Order of the three channels of a sampled picture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ChannelOrder {
     #[default]
     Rgb,

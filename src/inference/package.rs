@@ -56,6 +56,7 @@ use serde::Deserialize;
 use super::error::{InferenceError, Searched};
 use super::places;
 use super::worker::{GraphFile, read_limited};
+use crate::analysis::sampler::ChannelOrder;
 
 /// A `model.toml` larger than this is none.
 const MOST_TOML_BYTES: u64 = 1 << 20;
@@ -97,7 +98,7 @@ pub struct Input {
     /// Pixels.
     pub height: usize,
     #[serde(default)]
-    pub color: ColorOrder,
+    pub color: ChannelOrder,
     /// What the pixel values 0 and 255 become.
     #[serde(default = "unit_range")]
     pub range: [f32; 2],
@@ -113,15 +114,6 @@ pub struct Input {
     pub feature: Feature,
     #[serde(default)]
     pub alignment: Alignment,
-}
-
-/// Order of a crop's channels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ColorOrder {
-    #[default]
-    Rgb,
-    Bgr,
 }
 
 /// What a crop's channels hold.

@@ -36,6 +36,11 @@ pub(super) struct Expected {
 /// What it is worth to give `detection` to the track: 0..1, or `None` where it cannot be the same face.
 pub(super) fn worth(track: &Expected, detection: &Rect) -> Option<f32> {
     let (from, to) = (track.rect.center(), detection.center());
+    // In a crowd nearly all pairs are far apart, and need no roots and logarithms.
+    let longest = track.rect.width.max(track.rect.height).max(detection.width).max(detection.height);
+    if (to.x - from.x).abs().max((to.y - from.y).abs()) > FARTHEST * longest {
+        return None;
+    }
     let side = (track.rect.area() * detection.area()).sqrt().sqrt();
     let distance = (to.x - from.x).hypot(to.y - from.y) / side;
     let growth = (detection.area() / track.rect.area()).ln().abs() / 2.0;

@@ -6,13 +6,13 @@ mod common;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use common::Package;
 use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::{VideoFormat, VideoInfo, VideoRegionOfInterestMeta};
 use gstdeepfake::analysis::verdict::State;
 use gstdeepfake::report::{FrameReport, meta};
-
-use common::Package;
+use proptest::prelude::*;
 
 const FRAME: u64 = 1_000_000_000 / 30;
 const TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(60);
@@ -363,6 +363,79 @@ fn shared_pixels_are_not_copied() {
     assert_eq!(out.peek_memory(0).as_ptr(), before);
     assert!(meta::read(&out).is_some());
     assert!(meta::read(&other_owner).is_none());
+}
+
+/// One thing that a source may do.
+#[derive(Clone, Debug)]
+enum Step {
+    Frame { pts: Option<u64>, faces: Vec<(u32, u32, u32, u32)>, gap: bool },
+    Caps { format: usize, width: u32, height: u32, fps: i32 },
+    Flush,
+    Segment,
+    Settings { detect_interval: u32, max_faces: u32, threshold: f64 },
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let formats = gstdeepfake::elements::frame::FORMATS.len();
+    let time = prop_oneof![4 => 0..5_000_000_000u64, 1 => any::<u64>().prop_map(|pts| pts.saturating_sub(1))];
+    let face = (0..400u32, 0..300u32, 0..200u32, 0..200u32);
+    let faces = proptest::collection::vec(face, 0..6);
+    prop_oneof![
+        12 => (proptest::option::of(time), faces, proptest::bool::weighted(0.1))
+            .prop_map(|(pts, faces, gap)| Step::Frame { pts, faces, gap }),
+        2 => (0..formats, 16..200u32, 16..200u32, 0..61i32)
+            .prop_map(|(format, width, height, fps)| Step::Caps { format, width, height, fps }),
+        1 => Just(Step::Flush),
+        1 => Just(Step::Segment),
+        1 => (1..5u32, 1..5u32, -1.0..1.0f64).prop_map(|(detect_interval, max_faces, threshold)| Step::Settings {
+            detect_interval, max_faces, threshold
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_stream_comes_out_as_it_went_in(steps in proptest::collection::vec(any_step(), 1..40), asynchronous: bool) {
+        let mut bench = Bench::new(&format!("{GIVEN_FACES} mode={}", if asynchronous { "async" } else { "sync" }));
+        let segment = || gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new());
+        for step in steps {
+            match step {
+                Step::Frame { pts, faces, gap } => {
+                    let mut buffer = bench.frame_with_faces(pts, &faces);
+                    if gap {
+                        buffer.get_mut().unwrap().set_flags(gst::BufferFlags::GAP);
+                    }
+                    if let Some(report) = bench.pass(buffer) {
+                        let ids: HashSet<_> = report.faces.iter().map(|face| face.track_id).collect();
+                        prop_assert_eq!(ids.len(), report.faces.len());
+                        for face in &report.faces {
+                            prop_assert!((0.0..=1.0).contains(&face.x) && (0.0..=1.0).contains(&face.y), "{:?}", face);
+                            prop_assert!(face.score.is_none_or(|score| (0.0..=1.0).contains(&score)), "{:?}", face);
+                            prop_assert!(face.window_fill <= face.window_size);
+                        }
+                    }
+                }
+                Step::Caps { format, width, height, fps } => {
+                    bench.caps(gstdeepfake::elements::frame::FORMATS[format], width, height, fps);
+                }
+                Step::Flush => {
+                    bench.harness.push_event(gst::event::FlushStart::new());
+                    bench.harness.push_event(gst::event::FlushStop::new(true));
+                    bench.harness.push_event(segment());
+                }
+                Step::Segment => prop_assert!(bench.harness.push_event(segment())),
+                Step::Settings { detect_interval, max_faces, threshold } => {
+                    let detect = bench.harness.element().unwrap();
+                    detect.set_property("detect-interval", detect_interval);
+                    detect.set_property("max-faces", max_faces);
+                    detect.set_property("fake-threshold", threshold);
+                }
+            }
+        }
+        prop_assert_eq!(bench.complaints(), [""; 0]);
+    }
 }
 
 /// A pipeline of a test source and the elements between.

@@ -175,7 +175,7 @@ impl Analyzer {
             device: self.model.device().as_str().to_owned(),
             faces: tracks
                 .iter()
-                .filter_map(|track| Some(report(track, self.faces.get(&track.id)?, frame, &self.model)))
+                .filter_map(|track| report(track, self.faces.get(&track.id)?, frame, &self.model))
                 .collect(),
         })
     }
@@ -210,12 +210,16 @@ fn judge(
     Ok(())
 }
 
-fn report(track: &Track, face: &Face, frame: &FrameView, model: &Model) -> FaceReport {
+/// `None` for a face that has left the picture.
+fn report(track: &Track, face: &Face, frame: &FrameView, model: &Model) -> Option<FaceReport> {
     let visible = track.rect.intersection(&frame.bounds());
+    if visible.area() <= 0.0 {
+        return None;
+    }
     let (width, height) = (f64::from(frame.width), f64::from(frame.height));
     let (state, reason) = face.verdict.state(frame.pts);
     let span = face.window.span();
-    FaceReport {
+    Some(FaceReport {
         track_id: track.id,
         x: f64::from(visible.x) / width,
         y: f64::from(visible.y) / height,
@@ -231,7 +235,7 @@ fn report(track: &Track, face: &Face, frame: &FrameView, model: &Model) -> FaceR
         window_size: face.window.size() as u32,
         window_start: span.map(|(start, _)| start),
         window_end: span.map(|(_, end)| end),
-    }
+    })
 }
 
 /// The crops that a model takes.

@@ -10,6 +10,8 @@
 
 mod clips;
 mod decode;
+mod doctor;
+mod evaluate;
 mod extract;
 mod files;
 mod frames;
@@ -44,8 +46,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Check this machine: GStreamer, plugin, ONNX Runtime, devices, models; says what to do about each fault
+    Doctor(doctor::Args),
     /// Cut face crops out of labelled clips, by the code that runs live, for training
     Extract(extract::Args),
+    /// Score labelled clips through the real pipeline: figures, plots and a score per clip
+    Evaluate(evaluate::Args),
     /// Work for another `deepfake` process
     #[command(hide = true)]
     Worker,
@@ -71,9 +77,15 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     stop::install()?;
     gst::init().context("GStreamer does not start; install libgstreamer1.0-0 and gstreamer1.0-plugins-base")?;
+    if let Command::Doctor(args) = &command {
+        // It looks first whether GStreamer finds the plugin by itself.
+        return doctor::run(args);
+    }
     gstdeepfake::plugin_register_static().context("the plugin cannot be registered")?;
     match command {
+        Command::Doctor(_) => unreachable!("dealt with above"),
         Command::Extract(args) => extract::run(args)?,
+        Command::Evaluate(args) => evaluate::run(args)?,
         Command::Worker => pool::worker()?,
     }
     Ok(ExitCode::SUCCESS)

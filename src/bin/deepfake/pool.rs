@@ -11,6 +11,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
         Arc, Mutex,
@@ -22,12 +23,13 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{extract, stop};
+use crate::{evaluate, extract, stop};
 
 /// What a worker is told before its first job.
 #[derive(Serialize, Deserialize)]
 pub enum Setup {
     Extract(extract::Setup),
+    Evaluate(evaluate::Setup),
 }
 
 /// A worker's answer to one line.
@@ -218,6 +220,9 @@ pub fn worker() -> Result<()> {
     let Ok(setup) = lines.recv() else { return Ok(()) };
     match serde_json::from_str(&setup).context("the first line is no set-up; `deepfake worker` is started by others")? {
         Setup::Extract(setup) => work(extract::Extractor::new(setup), &lines, &mut answers, extract::Extractor::clip),
+        Setup::Evaluate(setup) => {
+            work(evaluate::Scorer::new(setup), &lines, &mut answers, |scorer, clip: &PathBuf| scorer.clip(clip))
+        }
     }
 }
 

@@ -1,0 +1,467 @@
+//! `deepfake evaluate`: labelled clips through the real pipeline; a score per clip, figures and plots.
+
+mod metrics;
+mod plots;
+mod results;
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use gst::prelude::*;
+use gstdeepfake::{
+    analysis::verdict::{Reason, State},
+    elements::frame,
+    inference::{ModelPackage, places},
+    report::{FrameReport, meta},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{clips, decode::Decoder, files, pool, progress::Progress};
+use metrics::{logit, sigmoid};
+
+const AFTER: &str = "\
+Each clip goes through filesrc ! decodebin ! deepfakedetect mode=sync, as in any application. A face's score is the mean
+of its windows' logits, a clip's score that of its highest face, calibrated as the model package says. A clip without
+any judged window is abstained from, counted, and part of no other figure.
+
+What comes out:
+
+  OUT/scores.csv     file,label,method,dataset,group,score,state,faces,windows,reason
+                     score: calibrated P(fake), empty if the clip could not be scored; reason then says why
+                     faces: faces followed; windows: windows behind the score
+  OUT/metrics.json   auc with 95 % interval (bootstrap over groups), balanced_accuracy, accuracy, precision, recall, f1,
+                     fpr, tpr, eer, tpr_at_fpr_1, tpr_at_fpr_5, ece, brier, abstained, clips; what needs both classes is
+                     null where one is missing. The same under by.dataset.NAME, and under by.method.NAME for the
+                     fakes of a method against the reals of the datasets it occurs in (all reals where those have none)
+  OUT/roc, det, reliability as .png and .svg
+
+The same clips, model and device=cpu give the same scores bit for bit. A run may be stopped with Ctrl-C and goes on
+where it was when the same command is given again.
+
+Examples:
+  deepfake evaluate --clips clips.csv --split test --out results
+  deepfake evaluate --clips folder-with-real-and-fake --model ./my-model --device cuda --jobs 4 --out results";
+
+#[derive(clap::Args)]
+#[command(after_long_help = AFTER)]
+pub struct Args {
+    /// List of clips: a CSV with columns file,label[,split,method,dataset,group], or a folder with real/ and fake/ in it
+    #[arg(long, value_name = "CSV|DIR")]
+    clips: PathBuf,
+    /// Folder that the paths in the list start from [default: the list's own]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Take only clips whose column `split` says NAME
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
+    /// Model package: the name of an installed one, or a folder [default: that of deepfakedetect]
+    #[arg(long, value_name = "NAME|DIR")]
+    model: Option<String>,
+    /// What to run the model on; one that does not work is an error here
+    #[arg(long, value_name = "DEVICE", default_value = "cpu",
+          value_parser = ["auto", "cpu", "cuda", "tensorrt", "openvino"])]
+    device: String,
+    /// Face detector: a file [default: that of deepfakedetect]
+    #[arg(long, value_name = "FILE")]
+    detector: Option<PathBuf>,
+    /// Clips worked on at once, a process each [default: one per core]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Where to write
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// What a worker process is told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Setup {
+    model: String,
+    device: String,
+    detector: Option<PathBuf>,
+}
+
+/// What the pipeline said of one clip.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Calibrated P(fake), 0..1; `None` if no window was judged.
+    pub score: Option<f64>,
+    /// What is said of the clip, `None` where nothing can be.
+    pub state: Option<State>,
+    /// Faces followed.
+    pub faces: usize,
+    /// Windows behind the score.
+    pub windows: usize,
+    /// Why there is no score; empty if there is one.
+    pub reason: String,
+}
+
+impl Outcome {
+    fn failed(reason: String) -> Self {
+        Self { score: None, state: None, faces: 0, windows: 0, reason }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let clips = clips::read(&args.clips, args.root.as_deref(), args.split.as_deref())?;
+    let setup = Setup {
+        model: model(args.model)?,
+        device: args.device,
+        detector: args
+            .detector
+            .map(|file| file.canonicalize().with_context(|| format!("no file {}", file.display())))
+            .transpose()?,
+    };
+    let package = ModelPackage::find(&setup.model)?;
+    let out = &args.out;
+    fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
+
+    let mut journal = Journal::open(out, &fingerprint(&setup, &package)?)?;
+    let mut outcomes: BTreeMap<&str, Outcome> = BTreeMap::new();
+    let mut jobs = Vec::new();
+    for clip in &clips {
+        match journal.known(&clip.file, &clip.path) {
+            Some(outcome) => drop(outcomes.insert(&clip.file, outcome)),
+            None => jobs.push(&clip.path),
+        }
+    }
+    if !outcomes.is_empty() {
+        eprintln!("{} of {} clips were scored by a run that was stopped", outcomes.len(), clips.len());
+    }
+    let todo: Vec<&clips::Clip> = clips.iter().filter(|clip| !outcomes.contains_key(clip.file.as_str())).collect();
+
+    let workers = args.jobs.map_or_else(files::cores, usize::from);
+    let progress = Progress::new(jobs.len(), "scoring");
+    let mut failed = 0;
+    let done = pool::run(&pool::Setup::Evaluate(setup), &jobs, workers, |index, result: Result<Outcome, String>| {
+        let clip = todo[index];
+        let outcome = match result {
+            Ok(outcome) => {
+                journal.add(&clip.file, &clip.path, &outcome)?;
+                outcome
+            }
+            Err(reason) => {
+                failed += 1;
+                Outcome::failed(reason)
+            }
+        };
+        outcomes.insert(&clip.file, outcome);
+        progress.step(&format!("{failed} failed"));
+        Ok(())
+    });
+    progress.finish();
+    done?;
+
+    let rows: Vec<_> = clips.iter().map(|clip| (clip, &outcomes[clip.file.as_str()])).collect();
+    results::write(out, &rows, &package)?;
+    journal.remove()?;
+    if failed == clips.len() {
+        bail!("all {failed} clip(s) failed; the first: {}", rows[0].1.reason);
+    }
+    Ok(())
+}
+
+/// The model as the element takes it: a folder by its full path, so that it does not depend on where one stands.
+fn model(given: Option<String>) -> Result<String> {
+    let Some(given) = given else {
+        let element = gst::ElementFactory::make("deepfakedetect").build().context("the plugin is not registered")?;
+        return Ok(element.property("model"));
+    };
+    match Path::new(&given).canonicalize() {
+        Ok(folder) if folder.is_dir() && places::find_model(&given).is_err() => {
+            Ok(folder.to_string_lossy().into_owned())
+        }
+        _ => Ok(given),
+    }
+}
+
+/// Scores depend on all of this: results of a stopped run are taken over only if it is the same.
+fn fingerprint(setup: &Setup, package: &ModelPackage) -> Result<String> {
+    // The description holds the checksums of the weights.
+    let description = fs::read_to_string(package.dir.join("model.toml"))?;
+    let program = std::env::current_exe().and_then(fs::metadata)?;
+    Ok(serde_json::to_string(&(setup, description, program.len(), program.modified()?))?)
+}
+
+/// Outcomes of clips as they come, so that a stopped run need not do them again.
+struct Journal {
+    path: PathBuf,
+    file: File,
+    known: BTreeMap<String, (u64, Outcome)>,
+}
+
+impl Journal {
+    const NAME: &str = ".scores.partial";
+
+    /// Takes up the journal of a run with the same fingerprint, or begins a new one.
+    fn open(out: &Path, fingerprint: &str) -> Result<Self> {
+        let path = out.join(Self::NAME);
+        let mut known = BTreeMap::new();
+        if let Ok(old) = File::open(&path) {
+            let mut lines = BufReader::new(old).lines().map_while(Result::ok);
+            if lines.next().as_deref() == Some(fingerprint) {
+                // The last line may be cut off.
+                known.extend(lines.map_while(|line| serde_json::from_str::<(String, (u64, Outcome))>(&line).ok()));
+            }
+        }
+        let mut text = format!("{fingerprint}\n");
+        for entry in &known {
+            text += &(serde_json::to_string(&entry)? + "\n");
+        }
+        files::write(&path, text.as_bytes())?;
+        let file = File::options().append(true).open(&path);
+        Ok(Self { file: file.with_context(|| format!("cannot write {}", path.display()))?, path, known })
+    }
+
+    fn known(&self, name: &str, clip: &Path) -> Option<Outcome> {
+        let (bytes, outcome) = self.known.get(name)?;
+        (size(clip) == *bytes).then(|| outcome.clone())
+    }
+
+    fn add(&mut self, name: &str, clip: &Path, outcome: &Outcome) -> Result<()> {
+        let line = serde_json::to_string(&(name, (size(clip), outcome)))? + "\n";
+        self.file.write_all(line.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    fn remove(self) -> Result<()> {
+        fs::remove_file(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
+    }
+}
+
+fn size(path: &Path) -> u64 {
+    path.metadata().map_or(0, |metadata| metadata.len())
+}
+
+/// Scores clips, one after the other, in a worker process.
+pub struct Scorer {
+    setup: Setup,
+    fake: f64,
+    authentic: f64,
+    /// A started element that no clip passes: it keeps the inference sessions alive from one clip to the next.
+    warm: gst::Element,
+}
+
+impl Drop for Scorer {
+    fn drop(&mut self) {
+        let _ = self.warm.set_state(gst::State::Null);
+    }
+}
+
+impl Scorer {
+    /// Starts an element with the model once, so that what makes every clip fail is told at once.
+    pub fn new(setup: Setup) -> Result<Self> {
+        let calibration = ModelPackage::find(&setup.model)?.calibration;
+        let scorer = Self {
+            warm: element(&setup)?,
+            setup,
+            fake: calibration.fake_threshold.into(),
+            authentic: calibration.authentic_threshold.into(),
+        };
+        let bus = gst::Bus::new();
+        scorer.warm.set_bus(Some(&bus));
+        let started = scorer.warm.set_state(gst::State::Paused);
+        if let Some(message) = bus.pop_filtered(&[gst::MessageType::Error])
+            && let gst::MessageView::Error(error) = message.view()
+        {
+            bail!("{}", error.error().message());
+        }
+        started.context("deepfakedetect does not start")?;
+        Ok(scorer)
+    }
+
+    /// Scores one clip.
+    pub fn clip(&mut self, path: &Path) -> Result<Outcome> {
+        let mut decoder = Decoder::open(path, &frame::caps(), Some(&element(&self.setup)?))?;
+        let mut tally = Tally::default();
+        while let Some(sample) = decoder.next()? {
+            if let Some(report) = sample.buffer().and_then(meta::read) {
+                tally.add(&report);
+            }
+        }
+        Ok(tally.outcome(self.fake, self.authentic))
+    }
+}
+
+fn element(setup: &Setup) -> Result<gst::Element> {
+    let mut element = gst::ElementFactory::make("deepfakedetect")
+        .property_from_str("mode", "sync")
+        .property_from_str("device", &setup.device)
+        .property("require-device", setup.device != "auto")
+        .property("model", &setup.model)
+        .property("threads", 1u32)
+        .property_from_str("on-error", "fail");
+    if let Some(file) = &setup.detector {
+        element = element.property("face-detector", file.to_string_lossy().into_owned());
+    }
+    element.build().context("deepfakedetect cannot be made")
+}
+
+/// What the reports of one clip add up to.
+#[derive(Debug, Default)]
+struct Tally {
+    tracks: BTreeMap<u32, Track>,
+    rejected: BTreeMap<&'static str, usize>,
+    frames: usize,
+}
+
+#[derive(Debug, Default)]
+struct Track {
+    /// Logits by the time of the window's newest crop: a report is repeated on each buffer until there is a new one.
+    logits: BTreeMap<u64, f64>,
+    fullest: u32,
+    window_size: u32,
+}
+
+impl Tally {
+    fn add(&mut self, report: &FrameReport) {
+        self.frames += 1;
+        for face in &report.faces {
+            let track = self.tracks.entry(face.track_id).or_default();
+            track.fullest = track.fullest.max(face.window_fill);
+            track.window_size = face.window_size;
+            if face.state == State::Rejected {
+                *self.rejected.entry(face.reason.map_or("rejected", Reason::as_str)).or_default() += 1;
+            } else if let (Some(score), Some(end)) = (face.score, face.window_end) {
+                track.logits.insert(end, logit(score));
+            }
+        }
+    }
+
+    fn outcome(&self, fake: f64, authentic: f64) -> Outcome {
+        let mean = |track: &Track| track.logits.values().sum::<f64>() / track.logits.len() as f64;
+        let scored = self.tracks.values().filter(|track| !track.logits.is_empty());
+        let highest = scored.map(|track| (mean(track), track.logits.len())).max_by(|a, b| a.0.total_cmp(&b.0));
+        if let Some((logit, windows)) = highest {
+            let score = sigmoid(logit);
+            let state = match score {
+                score if score >= fake => State::Fake,
+                score if score <= authentic => State::Authentic,
+                _ => State::Uncertain,
+            };
+            return Outcome {
+                score: Some(score),
+                state: Some(state),
+                faces: self.tracks.len(),
+                windows,
+                reason: String::new(),
+            };
+        }
+        let (state, reason) = if self.frames == 0 {
+            (None, "no frame was analysed".into())
+        } else if self.tracks.is_empty() {
+            (None, "no face".into())
+        } else if let Some((reason, _)) = self.rejected.iter().max_by_key(|(_, count)| **count) {
+            (Some(State::Rejected), (*reason).to_owned())
+        } else {
+            let fullest = self.tracks.values().max_by_key(|track| track.fullest).expect("there is a track");
+            let reason = format!("no face was seen long enough: {} of {} crops", fullest.fullest, fullest.window_size);
+            (Some(State::Warming), reason)
+        };
+        Outcome { score: None, state, faces: self.tracks.len(), windows: 0, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gstdeepfake::report::{FaceReport, SCHEMA};
+
+    fn face(track_id: u32, end: u64, score: Option<f64>) -> FaceReport {
+        FaceReport {
+            track_id,
+            x: 0.0,
+            y: 0.0,
+            width: 0.5,
+            height: 0.5,
+            detection: 0.9,
+            state: if score.is_some() { State::Uncertain } else { State::Warming },
+            reason: None,
+            score,
+            frame_score: None,
+            certainty: 0.0,
+            window_fill: 7,
+            window_size: 40,
+            window_start: Some(0),
+            window_end: Some(end),
+        }
+    }
+
+    fn tally(frames: Vec<Vec<FaceReport>>) -> Outcome {
+        let mut tally = Tally::default();
+        for (index, faces) in frames.into_iter().enumerate() {
+            tally.add(&FrameReport {
+                schema: SCHEMA,
+                pts: index as u64,
+                model: "m@1".into(),
+                device: "cpu".into(),
+                faces,
+            });
+        }
+        tally.outcome(0.7, 0.3)
+    }
+
+    #[test]
+    fn the_score_is_the_highest_faces_mean_logit_and_repeated_windows_count_once() {
+        let high = sigmoid(2.0);
+        let outcome = tally(vec![
+            vec![face(1, 0, Some(0.5)), face(2, 0, Some(0.1))],
+            vec![face(1, 0, Some(0.5)), face(2, 0, Some(0.1))],
+            vec![face(1, 1, Some(high)), face(2, 1, Some(0.1))],
+        ]);
+        assert!((outcome.score.unwrap() - sigmoid(1.0)).abs() < 1e-12);
+        assert_eq!((outcome.faces, outcome.windows, outcome.state), (2, 2, Some(State::Fake)));
+        assert_eq!(outcome.reason, "");
+    }
+
+    #[test]
+    fn the_state_of_a_clip_follows_the_thresholds() {
+        let state = |score| tally(vec![vec![face(1, 0, Some(score))]]).state;
+        assert_eq!(state(0.71), Some(State::Fake));
+        assert_eq!(state(0.5), Some(State::Uncertain));
+        assert_eq!(state(0.29), Some(State::Authentic));
+    }
+
+    #[test]
+    fn a_clip_that_cannot_be_scored_says_why() {
+        let outcome = tally(vec![]);
+        assert_eq!((outcome.score, outcome.reason.as_str()), (None, "no frame was analysed"));
+        let outcome = tally(vec![vec![]]);
+        assert_eq!((outcome.state, outcome.faces, outcome.reason.as_str()), (None, 0, "no face"));
+        let outcome = tally(vec![vec![face(1, 0, None)]]);
+        assert_eq!(outcome.state, Some(State::Warming));
+        assert!(outcome.reason.contains("7 of 40"), "{}", outcome.reason);
+        let small = FaceReport { state: State::Rejected, reason: Some(Reason::TooSmall), ..face(1, 0, Some(0.9)) };
+        let outcome = tally(vec![vec![small]]);
+        assert_eq!((outcome.score, outcome.state), (None, Some(State::Rejected)));
+        assert_eq!(outcome.reason, "too-small");
+    }
+
+    #[test]
+    fn a_journal_is_taken_up_only_by_the_same_run_and_the_same_clip() {
+        let folder = tempfile::tempdir().unwrap();
+        let clip = folder.path().join("a.mp4");
+        fs::write(&clip, "12345").unwrap();
+        let outcome = Outcome { score: Some(0.1 + 0.2), state: None, faces: 1, windows: 2, reason: String::new() };
+        let mut journal = Journal::open(folder.path(), "one").unwrap();
+        journal.add("a", &clip, &outcome).unwrap();
+        journal.file.write_all(b"[\"b\",[5,{\"sco").unwrap();
+
+        let mut journal = Journal::open(folder.path(), "one").unwrap();
+        assert_eq!(journal.known("a", &clip), Some(outcome.clone()));
+        assert_eq!(journal.known("b", &clip), None);
+        journal.add("b", &clip, &outcome).unwrap();
+        let journal = Journal::open(folder.path(), "one").unwrap();
+        assert_eq!(journal.known("b", &clip), Some(outcome));
+        fs::write(&clip, "123456").unwrap();
+        assert_eq!(journal.known("a", &clip), None, "another file under the same name");
+        let journal = Journal::open(folder.path(), "two").unwrap();
+        assert_eq!(journal.known("b", &clip), None);
+        journal.remove().unwrap();
+        assert!(!folder.path().join(Journal::NAME).exists());
+    }
+}

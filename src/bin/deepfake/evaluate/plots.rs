@@ -1,0 +1,321 @@
+//! ROC, DET and reliability, each as PNG and SVG.
+
+use std::{ops::Range, path::Path, sync::Once};
+
+use anyhow::{Result, anyhow};
+use plotters::{
+    coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter},
+    prelude::*,
+};
+
+use super::metrics::{BINS, Metrics, Roc, Scored, probit, reliability};
+
+/// What the plots are about, for their titles.
+pub struct Subject<'a> {
+    pub model: &'a str,
+    pub clips: &'a str,
+    pub scored: &'a [Scored<'a>],
+    pub metrics: &'a Metrics,
+}
+
+const SIZE: (u32, u32) = (1000, 960);
+const INK: RGBColor = RGBColor(38, 44, 52);
+const FAINT: RGBColor = RGBColor(226, 230, 235);
+const GUIDE: RGBColor = RGBColor(150, 158, 168);
+/// Blue and orange of Okabe and Ito, which the colour-blind tell apart.
+const CURVE: RGBColor = RGBColor(0, 114, 178);
+const MARK: RGBColor = RGBColor(213, 94, 0);
+const QUIET: RGBColor = RGBColor(98, 106, 116);
+const FONT: &str = "sans-serif";
+
+/// Draws into `folder` the plots that the clips allow, and returns the names of the files.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn draw(folder: &Path, subject: &Subject) -> Result<Vec<String>> {
+    static FONTS: Once = Once::new();
+    FONTS.call_once(|| {
+        // Embedded: plots look the same on a machine without fonts.
+        let font = include_bytes!("../../../../assets/fonts/DejaVuSans.ttf");
+        for style in [FontStyle::Normal, FontStyle::Bold] {
+            let _ = plotters::style::register_font(FONT, style, font);
+        }
+    });
+    let mut files = Vec::new();
+    // Plotters' drawing areas are generic over their back end, which a closure cannot be.
+    macro_rules! both {
+        ($name:literal, $plot:ident($($argument:expr),*)) => {{
+            let (png, svg) = (concat!($name, ".png"), concat!($name, ".svg"));
+            let (png_path, svg_path) = (folder.join(png), folder.join(svg));
+            $plot(&BitMapBackend::new(&png_path, SIZE).into_drawing_area(), $($argument),*)
+                .map_err(|error| failed(&png_path, error))?;
+            $plot(&SVGBackend::new(&svg_path, SIZE).into_drawing_area(), $($argument),*)
+                .map_err(|error| failed(&svg_path, error))?;
+            files.extend([png.to_owned(), svg.to_owned()]);
+        }};
+    }
+    if let Some(roc) = Roc::new(subject.scored) {
+        both!("roc", draw_roc(&roc, subject));
+        both!("det", draw_det(&roc, subject));
+    }
+    if !subject.scored.is_empty() {
+        both!("reliability", draw_reliability(subject));
+    }
+    Ok(files)
+}
+
+fn failed(path: &Path, error: impl std::fmt::Display) -> anyhow::Error {
+    anyhow!("cannot draw {}: {error}", path.display())
+}
+
+type Drawn<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
+type Area<DB> = DrawingArea<DB, plotters::coord::Shift>;
+
+fn text(size: i32, color: &RGBColor) -> TextStyle<'static> {
+    (FONT, size).into_font().color(color)
+}
+
+/// White ground, title and subtitle; what is left is for the chart.
+fn page<DB: DrawingBackend>(
+    area: &Area<DB>,
+    title: &str,
+    subject: &Subject,
+) -> Result<Area<DB>, DrawingAreaErrorKind<DB::ErrorType>> {
+    area.fill(&WHITE)?;
+    let (head, rest) = area.split_vertically(96);
+    head.draw_text(title, &text(34, &INK), (40, 22))?;
+    let about = format!(
+        "{} · {} · {} real, {} fake, {} abstained",
+        subject.model, subject.clips, subject.metrics.real, subject.metrics.fake, subject.metrics.abstained
+    );
+    head.draw_text(&about, &text(20, &QUIET), (40, 66))?;
+    Ok(rest)
+}
+
+fn percent(value: &f64) -> String {
+    format!("{:.0} %", value * 100.0)
+}
+
+fn draw_roc<DB: DrawingBackend>(area: &Area<DB>, roc: &Roc, subject: &Subject) -> Drawn<DB> {
+    let area = page(area, "ROC: fakes caught against false alarms", subject)?;
+    let mut chart = ChartBuilder::on(&area)
+        .margin(24)
+        .margin_right(40)
+        .x_label_area_size(70)
+        .y_label_area_size(90)
+        .build_cartesian_2d(0.0..1.0f64, 0.0..1.0f64)?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(FAINT)
+        .axis_style(GUIDE)
+        .label_style(text(20, &INK))
+        .axis_desc_style(text(22, &INK))
+        .x_labels(6)
+        .y_labels(6)
+        .x_label_formatter(&percent)
+        .y_label_formatter(&percent)
+        .x_desc("real clips called fake (false alarms)")
+        .y_desc("fake clips called fake (caught)")
+        .draw()?;
+    let line: Vec<_> = roc.corners.iter().map(|corner| (corner.fpr, corner.tpr)).collect();
+    chart.draw_series(AreaSeries::new(line.iter().copied(), 0.0, CURVE.mix(0.10)))?;
+    chart.draw_series(DashedLineSeries::new([(0.0, 0.0), (1.0, 1.0)], 8, 8, GUIDE.stroke_width(2)))?;
+    chart.draw_series(LineSeries::new(line, CURVE.stroke_width(4)))?;
+    let metrics = subject.metrics;
+    if let (Some(fpr), Some(tpr)) = (metrics.fpr, metrics.tpr) {
+        chart.draw_series([Circle::new((fpr, tpr), 9, MARK.filled())])?;
+    }
+    let mut notes = vec![(format!("AUC {}", with_interval(metrics)), CURVE)];
+    notes.extend(metrics.eer.map(|eer| (format!("equal error rate {:.1} %", eer * 100.0), CURVE)));
+    if let (Some(fpr), Some(tpr)) = (metrics.fpr, metrics.tpr) {
+        let at = format!(
+            "at score {:.2}: {:.0} % caught, {:.0} % false alarms",
+            metrics.threshold,
+            tpr * 100.0,
+            fpr * 100.0
+        );
+        notes.push((at, MARK));
+    }
+    legend(&area, 940, 750, &notes)?;
+    area.present()
+}
+
+/// A box of text lines, each behind a dot of its colour, whose corner is `right` and `bottom` pixels into `area`.
+fn legend<DB: DrawingBackend>(area: &Area<DB>, right: i32, bottom: i32, notes: &[(String, RGBColor)]) -> Drawn<DB> {
+    // DejaVu's letters are 0.56 of their size wide on average.
+    let letters = notes.iter().map(|(note, _)| note.chars().count()).max().unwrap_or(0);
+    let (left, top) = (right - 70 - (letters as f64 * 21.0 * 0.56) as i32, bottom - notes.len() as i32 * 34 - 20);
+    area.draw(&Rectangle::new([(left, top), (right, bottom)], WHITE.mix(0.9).filled()))?;
+    area.draw(&Rectangle::new([(left, top), (right, bottom)], FAINT.stroke_width(2)))?;
+    for (row, (note, color)) in notes.iter().enumerate() {
+        let y = top + 27 + row as i32 * 34;
+        area.draw(&Circle::new((left + 22, y), 7, color.filled()))?;
+        area.draw_text(note, &text(21, &INK), (left + 42, y - 11))?;
+    }
+    Ok(())
+}
+
+fn with_interval(metrics: &Metrics) -> String {
+    let auc = metrics.auc.map_or("–".into(), |auc| format!("{auc:.3}"));
+    match (metrics.auc_low, metrics.auc_high) {
+        (Some(low), Some(high)) => format!("{auc} (95 %: {low:.3} to {high:.3})"),
+        _ => auc,
+    }
+}
+
+/// An axis of normal deviates whose labels are the probabilities they stand for.
+#[derive(Clone)]
+struct Deviates(Range<f64>);
+
+const TICKS: [f64; 9] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8];
+/// Rates below and above cannot be drawn, nor measured with a few hundred clips.
+const DRAWABLE: Range<f64> = 0.004..0.9;
+
+impl Ranged for Deviates {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        let share = (value - self.0.start) / (self.0.end - self.0.start);
+        limit.0 + (share * f64::from(limit.1 - limit.0)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        TICKS.iter().map(|p| probit(*p)).filter(|z| self.0.contains(z)).collect()
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.0.clone()
+    }
+}
+
+impl ValueFormatter<f64> for Deviates {
+    fn format_ext(&self, value: &f64) -> String {
+        let nearest = |a: &&f64, b: &&f64| (probit(**a) - value).abs().total_cmp(&(probit(**b) - value).abs());
+        let p = TICKS.iter().min_by(nearest).expect("there are ticks");
+        format!("{} %", p * 100.0)
+    }
+}
+
+fn draw_det<DB: DrawingBackend>(area: &Area<DB>, roc: &Roc, subject: &Subject) -> Drawn<DB> {
+    let area = page(area, "DET: fakes missed against false alarms", subject)?;
+    let axis = || Deviates(probit(DRAWABLE.start)..probit(DRAWABLE.end));
+    let mut chart = ChartBuilder::on(&area)
+        .margin(24)
+        .margin_right(40)
+        .x_label_area_size(70)
+        .y_label_area_size(100)
+        .build_cartesian_2d(axis(), axis())?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(FAINT)
+        .axis_style(GUIDE)
+        .label_style(text(20, &INK))
+        .axis_desc_style(text(22, &INK))
+        .x_desc("real clips called fake (false alarms), normal deviate scale")
+        .y_desc("fake clips called real (missed), normal deviate scale")
+        .draw()?;
+    let place = |p: f64| probit(p.clamp(DRAWABLE.start, DRAWABLE.end));
+    chart.draw_series(DashedLineSeries::new(
+        [(place(0.0), place(0.0)), (place(1.0), place(1.0))],
+        8,
+        8,
+        GUIDE.stroke_width(2),
+    ))?;
+    let line = roc.corners.iter().map(|corner| (place(corner.fpr), place(1.0 - corner.tpr)));
+    chart.draw_series(LineSeries::new(line, CURVE.stroke_width(4)))?;
+    let metrics = subject.metrics;
+    let mut notes = Vec::new();
+    if let Some(eer) = metrics.eer {
+        chart.draw_series([Circle::new((place(eer), place(eer)), 9, CURVE.filled())])?;
+        notes.push((format!("equal error rate {:.1} %", eer * 100.0), CURVE));
+    }
+    if let (Some(fpr), Some(tpr)) = (metrics.fpr, metrics.tpr) {
+        chart.draw_series([Circle::new((place(fpr), place(1.0 - tpr)), 9, MARK.filled())])?;
+        let at = format!(
+            "at score {:.2}: {:.0} % missed, {:.0} % false alarms",
+            metrics.threshold,
+            (1.0 - tpr) * 100.0,
+            fpr * 100.0
+        );
+        notes.push((at, MARK));
+    }
+    let high = notes.len() as i32 * 34 + 20;
+    legend(&area, 940, 44 + high, &notes)?;
+    area.present()
+}
+
+fn draw_reliability<DB: DrawingBackend>(area: &Area<DB>, subject: &Subject) -> Drawn<DB> {
+    let area = page(area, "Reliability: what a score is worth", subject)?;
+    let (upper, lower) = area.split_vertically(610);
+    let bins = reliability(subject.scored);
+    let mut chart = ChartBuilder::on(&upper)
+        .margin(24)
+        .margin_right(40)
+        .x_label_area_size(36)
+        .y_label_area_size(90)
+        .build_cartesian_2d(0.0..1.0f64, 0.0..1.0f64)?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(FAINT)
+        .axis_style(GUIDE)
+        .label_style(text(20, &INK))
+        .axis_desc_style(text(22, &INK))
+        .x_labels(11)
+        .y_labels(6)
+        .y_label_formatter(&percent)
+        .y_desc("share of clips that are fake")
+        .draw()?;
+    chart.draw_series(DashedLineSeries::new([(0.0, 0.0), (1.0, 1.0)], 8, 8, GUIDE.stroke_width(2)))?;
+    let filled: Vec<_> = bins.iter().filter(|bin| bin.count > 0).collect();
+    // The gap that the calibration error sums up.
+    chart.draw_series(
+        filled.iter().map(|bin| {
+            PathElement::new([(bin.score, bin.score), (bin.score, bin.fake)], MARK.mix(0.6).stroke_width(5))
+        }),
+    )?;
+    chart.draw_series(LineSeries::new(filled.iter().map(|bin| (bin.score, bin.fake)), CURVE.stroke_width(3)))?;
+    chart.draw_series(filled.iter().map(|bin| Circle::new((bin.score, bin.fake), 8, CURVE.filled())))?;
+    let ece = subject.metrics.ece.unwrap_or_default();
+    let brier = subject.metrics.brier.unwrap_or_default();
+    let notes = [(format!("expected calibration error {ece:.3}"), MARK), (format!("Brier score {brier:.3}"), CURVE)];
+    legend(&upper, 540, 136, &notes)?;
+
+    let highest = bins.iter().map(|bin| bin.count).max().unwrap_or(0).max(1) as f64;
+    let mut chart = ChartBuilder::on(&lower)
+        .margin(0)
+        .margin_left(24)
+        .margin_right(40)
+        .x_label_area_size(70)
+        .y_label_area_size(90)
+        .build_cartesian_2d(0.0..1.0f64, 0.0..highest * 1.15)?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(FAINT)
+        .disable_x_mesh()
+        .axis_style(GUIDE)
+        .label_style(text(20, &INK))
+        .axis_desc_style(text(22, &INK))
+        .x_labels(11)
+        .y_labels(3)
+        .y_label_formatter(&|count| format!("{count:.0}"))
+        .x_desc("score: calibrated probability that the clip is fake")
+        .y_desc("clips")
+        .draw()?;
+    let width = 1.0 / BINS as f64;
+    for (index, bin) in bins.iter().enumerate() {
+        let fake = (bin.fake * bin.count as f64).round();
+        let real = bin.count as f64 - fake;
+        let (from, to) = ((index as f64 + 0.06) * width, (index as f64 + 0.94) * width);
+        chart.draw_series([
+            Rectangle::new([(from, 0.0), (to, real)], CURVE.mix(0.75).filled()),
+            Rectangle::new([(from, real), (to, real + fake)], MARK.mix(0.75).filled()),
+        ])?;
+    }
+    legend(&lower, 936, 92, &[("real".into(), CURVE), ("fake".into(), MARK)])?;
+    area.present()
+}

@@ -1,0 +1,79 @@
+"""`python -m train STAGE --model NAME --crops DIR --work DIR`: one stage of the road, or `all` of them."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+import torch
+
+from . import calibrate, data, export, package, train
+from .nets import RECIPES
+from .workspace import Workspace
+
+STAGES = ["encoder", "features", "head", "calibrate", "export", "package"]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
+    parser.add_argument("stage", choices=[*STAGES, "all"])
+    parser.add_argument("--model", choices=sorted(RECIPES), required=True)
+    parser.add_argument("--crops", type=Path, required=True, help="folder written by `deepfake extract`")
+    parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints; a later run goes on from them")
+    parser.add_argument("--package", type=Path, help="folder of the model package to write (default: models/NAME)")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make crops beside it")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a number of the recipe")
+    return parser.parse_args()
+
+
+def overridden(recipe, settings: list[str]):
+    kinds = {field.name: type(getattr(recipe, field.name)) for field in dataclasses.fields(recipe)}
+    changes = {}
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if kinds.get(key) not in (int, float, str):
+            raise data.DataError(f"--set {setting}: the recipe has no number `{key}`")
+        changes[key] = kinds[key](value)
+    return dataclasses.replace(recipe, **changes)
+
+
+def run(options: argparse.Namespace) -> None:
+    torch.set_num_threads(options.threads)
+    recipe = overridden(RECIPES[options.model], options.set)
+    work = Workspace(options.work, recipe)
+    folder = options.package or Path(__file__).parent.parent / recipe.name
+    dev = data.longest_track(data.read(options.crops, "dev"))
+    for stage in STAGES if options.stage == "all" else [options.stage]:
+        print(f"== {recipe.name}: {stage}", flush=True)
+        match stage:
+            case "encoder":
+                train.train_encoder(work, data.read(options.crops, "train"), dev, options.workers)
+            case "features":
+                train.cache_features(work, data.read(options.crops, "train"), options.workers)
+            case "head":
+                train.train_head(work, dev)
+            case "calibrate":
+                calibrate.calibrate(work, dev, options.workers)
+            case "export":
+                export.export(work)
+            case "package":
+                package.package(work, options.crops, folder)
+
+
+def main() -> int:
+    try:
+        run(arguments())
+    except data.DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""What happens to a clip on its way to the detector, drawn once per clip and replayed on every frame.
+
+Drawn per frame, the flicker itself would tell the classes apart. A real clip and its fake get the very same draw, so
+that nothing in here can become a label.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+# A process of its own for each clip's worker: threads inside would only fight.
+cv2.setNumThreads(1)
+
+
+@dataclass(frozen=True)
+class ClipAugment:
+    """One draw. `apply` turns stored crops [T, S, S, 3] into the model's crops [T, size, size, 3], all uint8 RGB."""
+
+    flip: bool = False
+    colour: tuple[float, float, float, float] = (1.0, 0.0, 1.0, 0.0)  # contrast, brightness, saturation, hue (degrees)
+    blur: float = 0.0  # sigma in stored pixels
+    scale: float = 1.0  # the network that sent the clip small
+    noise: float = 0.0  # sigma in grey levels; the same strength on each frame, fresh grains
+    jpeg: int | None = None  # quality
+    h264: int | None = None  # constant rate factor
+    margin: float = 1.3  # what the crop is cut down to
+    shift: tuple[float, float] = (0.0, 0.0)  # of the crop's centre, in units of its side
+    seed: int = 0  # of the noise
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, margin: float, h264: float) -> ClipAugment:
+        """`h264`: share of draws that go through x264, which is slow; the cheap codec, JPEG, keeps its share beside it."""
+        chance = rng.random
+        codec = chance()
+        use_h264 = codec < h264 and shutil.which("ffmpeg") is not None
+        return cls(
+            flip=bool(chance() < 0.5),
+            colour=(
+                rng.uniform(0.8, 1.2),
+                rng.uniform(-20, 20),
+                rng.uniform(0.7, 1.3),
+                rng.uniform(-6, 6),
+            )
+            if chance() < 0.5
+            else (1.0, 0.0, 1.0, 0.0),
+            blur=rng.uniform(0.4, 1.6) if chance() < 0.15 else 0.0,
+            scale=rng.uniform(0.4, 0.9) if chance() < 0.3 else 1.0,
+            noise=rng.uniform(1, 6) if chance() < 0.15 else 0.0,
+            jpeg=int(rng.integers(35, 96)) if not use_h264 and codec < h264 + 0.4 else None,
+            h264=int(rng.integers(18, 39)) if use_h264 else None,
+            margin=margin * rng.uniform(0.885, 1.115),
+            shift=(rng.uniform(-0.03, 0.03), rng.uniform(-0.03, 0.03)),
+            seed=int(rng.integers(2**31)),
+        )
+
+    def apply(self, *clips: np.ndarray, size: int, stored_margin: float) -> list[np.ndarray]:
+        """Several clips at once only so that they share the encoder's process and its every decision."""
+        prepared = [self._before_codec(clip) for clip in clips]
+        if self.h264 is not None:
+            # Side by side in one picture: one after the other, only the first would begin with a key frame.
+            beside = h264(np.concatenate(prepared, axis=2), self.h264)
+            prepared = np.split(beside, len(clips), axis=2)
+        out = []
+        for clip in prepared:
+            clip = np.stack([cut(crop, self.margin / stored_margin, self.shift, size) for crop in clip])
+            out.append(clip[:, :, ::-1] if self.flip else clip)
+        return out
+
+    def _before_codec(self, crops: np.ndarray) -> np.ndarray:
+        side = crops.shape[1]
+        small = max(16, round(side * self.scale))
+        rng = np.random.default_rng(self.seed)
+        out = []
+        for crop in crops:
+            if self.colour != (1.0, 0.0, 1.0, 0.0):
+                crop = recolour(crop, *self.colour)
+            if self.blur > 0:
+                crop = cv2.GaussianBlur(crop, (0, 0), self.blur)
+            if small != side:
+                crop = cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA)
+            if self.noise > 0:
+                crop = np.clip(crop + rng.normal(0, self.noise, crop.shape), 0, 255).astype(np.uint8)
+            if self.jpeg is not None:
+                crop = jpeg(crop, self.jpeg)
+            out.append(crop)
+        return np.stack(out)
+
+
+def plain(margin: float) -> ClipAugment:
+    """Nothing but the model's margin: what is measured and calibrated on."""
+    return ClipAugment(margin=margin)
+
+
+def degraded(margin: float) -> dict[str, ClipAugment]:
+    """Fixed, named qualities for calibration: the same clip as a worse line would bring it."""
+    base = plain(margin)
+    named = {"as is": base, "jpeg 50": replace(base, jpeg=50), "half size": replace(base, scale=0.5)}
+    if shutil.which("ffmpeg") is not None:
+        named |= {"h264 crf 28": replace(base, h264=28), "h264 crf 36": replace(base, h264=36)}
+    return named
+
+
+def recolour(crop: np.ndarray, contrast: float, brightness: float, saturation: float, hue: float) -> np.ndarray:
+    levels = np.clip((np.arange(256) - 128) * contrast + 128 + brightness, 0, 255).astype(np.uint8)
+    hsv = cv2.cvtColor(cv2.LUT(crop, levels), cv2.COLOR_RGB2HSV)
+    turned = ((np.arange(256) + round(hue / 2)) % 180).astype(np.uint8)  # OpenCV counts hue in half degrees
+    stronger = np.clip(np.arange(256) * saturation, 0, 255).astype(np.uint8)
+    table = np.stack([turned, stronger, np.arange(256, dtype=np.uint8)], axis=-1)[None]
+    return cv2.cvtColor(cv2.LUT(hsv, table), cv2.COLOR_HSV2RGB)
+
+
+def jpeg(crop: np.ndarray, quality: int) -> np.ndarray:
+    done, data = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise RuntimeError("OpenCV could not write a JPEG")
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+
+
+def h264(frames: np.ndarray, rate_factor: int) -> np.ndarray:
+    """Through x264 and back, by the `ffmpeg` command: [T, H, W, 3] in, the same shape out."""
+    count, height, width = frames.shape[:3]
+    tall, wide = height + height % 2, width + width % 2  # 4:2:0 has no odd sizes
+    padded = np.pad(frames, ((0, 0), (0, tall - height), (0, wide - width), (0, 0)), mode="edge")
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{wide}x{tall}", "-r", "15"]
+    quiet = ["ffmpeg", "-v", "error", "-threads", "1"]
+    encode = [*quiet, *raw, "-i", "-", "-c:v", "libx264", "-preset", "veryfast", "-crf", str(rate_factor)]
+    encode += ["-pix_fmt", "yuv420p", "-threads", "1", "-f", "h264", "-"]
+    decode = [*quiet, "-f", "h264", "-i", "-", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    stream = subprocess.run(encode, input=padded.tobytes(), stdout=subprocess.PIPE, check=True).stdout
+    pixels = subprocess.run(decode, input=stream, stdout=subprocess.PIPE, check=True).stdout
+    back = np.frombuffer(pixels, np.uint8).reshape(-1, tall, wide, 3)
+    if len(back) != count:
+        raise RuntimeError(f"ffmpeg gave {len(back)} of {count} frames back")
+    return back[:, :height, :width]
+
+
+def cut(crop: np.ndarray, share: float, shift: tuple[float, float], size: int) -> np.ndarray:
+    """The middle `share` of the crop, moved by `shift` of its side, at size x size."""
+    side = crop.shape[0]
+    length = side * share
+    left = (side - length) / 2 + shift[0] * length
+    top = (side - length) / 2 + shift[1] * length
+    if length >= size:  # shrinking: cut on whole pixels, then average, as the live cropper does
+        n = min(round(length), side)
+        x = int(np.clip(round(left), 0, side - n))
+        y = int(np.clip(round(top), 0, side - n))
+        return cv2.resize(crop[y : y + n, x : x + n], (size, size), interpolation=cv2.INTER_AREA)
+    k = size / length
+    matrix = np.asarray([[k, 0, (0.5 - left) * k - 0.5], [0, k, (0.5 - top) * k - 0.5]])
+    return cv2.warpAffine(crop, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

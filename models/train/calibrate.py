@@ -1,0 +1,177 @@
+"""From logits to probabilities and a three-way verdict, fitted on dev clips only.
+
+Slope and bias (Platt) are fitted over windows, because the live element shows the score of a window; each clip weighs the
+same, and so does each class. The clips are also shown as a worse line would bring them, or the probabilities would hold
+for clean files only. The thresholds come from real clips alone: "fake" begins where 1 % of them would be called so, and
+below the score that 5 % of them exceed a clip passes as authentic. Between the two the honest answer is "uncertain".
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from . import metrics
+from .augment import ClipAugment, degraded
+from .data import FAKE, LABELS, REAL, DataError, Track, windows
+from .recipe import Recipe
+from .train import at_model_size, encode, trained_encoder, trained_head, window_logits
+from .workspace import Workspace, whole
+
+AS_IS = "as is"
+
+
+class Clips(Dataset):
+    """The crops that one clip's windows cover, at the model's size."""
+
+    def __init__(self, tracks: list[Track], augment: ClipAugment, recipe: Recipe) -> None:
+        self.augment, self.recipe = augment, recipe
+        length = recipe.window_frames
+        spans = [(track, windows(track.crops, length, length // 2, recipe.least_frames)) for track in tracks]
+        self.entries = [(track, spans) for track, spans in spans if spans]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, item: int) -> np.ndarray:
+        track, spans = self.entries[item]
+        return at_model_size(track, slice(0, spans[-1].stop), self.augment, self.recipe)
+
+
+def score(work: Workspace, dev: list[Track], workers: int) -> dict[str, list[tuple[Track, np.ndarray, float]]]:
+    """For each quality: (clip, logits of its windows, mean frame logit); clips too short for a window are left out."""
+    recipe = work.recipe
+    encoder, head = trained_encoder(work), trained_head(work)
+    scored = {}
+    for quality, augment in degraded(recipe.margin).items():
+        scored[quality] = []
+        clips = Clips(dev, augment, recipe)
+        loader = DataLoader(clips, batch_size=None, num_workers=workers, collate_fn=np.asarray)
+        for (track, spans), crops in zip(clips.entries, tqdm(loader, desc=f"dev, {quality}", unit="clip")):
+            features, frame_logits = encode(encoder, crops)
+            logits = window_logits(head, [features[span] for span in spans])
+            scored[quality].append((track, logits, float(frame_logits.mean())))
+    return scored
+
+
+def platt(logits: list[np.ndarray], labels: np.ndarray) -> tuple[float, float]:
+    """Slope and bias over windows; every clip weighs the same, and both classes together do."""
+    weight = np.where(labels == FAKE, 0.5 / (labels == FAKE).sum(), 0.5 / (labels == REAL).sum())
+    lengths = [len(values) for values in logits]
+    fit = LogisticRegression(C=1e6, max_iter=1000).fit(
+        np.concatenate(logits)[:, None],
+        np.repeat(labels, lengths),
+        sample_weight=np.repeat(weight / lengths, lengths) * len(labels),
+    )
+    return float(fit.coef_[0, 0]), float(fit.intercept_[0])
+
+
+def probability(logit: np.ndarray | float, slope: float, bias: float) -> np.ndarray:
+    return 1 / (1 + np.exp(-(slope * np.asarray(logit) + bias)))
+
+
+def threshold(real_logits: np.ndarray, false_alarms: float) -> float:
+    """Just above the logit that the given share of real clips exceeds; never between two clips on the lenient side."""
+    return float(np.quantile(real_logits, 1 - false_alarms, method="higher")) + 1e-6
+
+
+def held_out_error(logits: list[np.ndarray], labels: np.ndarray, groups: np.ndarray) -> float:
+    """Calibration error of clip scores where each group is judged by a fit that never saw it."""
+    said = np.zeros(len(labels))
+    for group in set(groups.tolist()):
+        inside = groups == group
+        if len(set(labels[~inside].tolist())) < 2:
+            return float("nan")
+        slope, bias = platt([v for v, hide in zip(logits, inside) if not hide], labels[~inside])
+        said[inside] = probability([logits[i].mean() for i in np.flatnonzero(inside)], slope, bias)
+    weight = np.where(labels == FAKE, 0.5 / (labels == FAKE).sum(), 0.5 / (labels == REAL).sum())
+    return metrics.calibration_error(labels, said, weight)
+
+
+def calibrate(work: Workspace, dev: list[Track], workers: int) -> None:
+    """Stage `calibrate`. Leaves calibration.json and scores.csv (a row a dev clip)."""
+    scored = score(work, dev, workers)
+    everything = [entry for entries in scored.values() for entry in entries]
+    labels = np.asarray([track.label for track, _, _ in everything])
+    logits = [values for _, values, _ in everything]
+    if set(labels.tolist()) != {REAL, FAKE}:
+        raise DataError("no dev clip of one class is long enough for a window: longer dev clips are needed")
+    slope, bias = platt(logits, labels)
+    if slope <= 0:
+        raise DataError("on dev the model takes real for fake more often than not: it has learnt nothing; train longer")
+    real = np.asarray([values.mean() for values, label in zip(logits, labels) if label == REAL])
+    fake_from, authentic_to = threshold(real, 0.01), threshold(real, 0.05)
+
+    clips = scored[AS_IS]
+    labels = np.asarray([track.label for track, _, _ in clips])
+    means = np.asarray([values.mean() for _, values, _ in clips])
+    frame_means = np.asarray([frame_mean for _, _, frame_mean in clips])
+    groups = [track.group for track, _, _ in clips]
+    highest = np.asarray([values.max() for _, values, _ in clips])
+    low, high = metrics.auc_interval(labels, means, groups)
+    frame_low, frame_high = metrics.auc_interval(labels, frame_means, groups)
+    result = {
+        "slope": slope,
+        "bias": bias,
+        "fake_threshold": float(probability(fake_from, slope, bias)),
+        "authentic_threshold": float(probability(authentic_to, slope, bias)),
+        "real_clips": int((labels == REAL).sum()),
+        "fake_clips": int((labels == FAKE).sum()),
+        "groups": len(set(groups)),
+        "abstained": len(dev) - len(clips),
+        "auc": metrics.auc(labels, means),
+        "auc_low": low,
+        "auc_high": high,
+        "frame_mean_auc": metrics.auc(labels, frame_means),
+        "frame_mean_auc_low": frame_low,
+        "frame_mean_auc_high": frame_high,
+        "ece_held_out": held_out_error([values for _, values, _ in clips], labels, np.asarray(groups)),
+        "at_fake_threshold": metrics.rates(labels, means, fake_from),
+        "at_authentic_threshold": metrics.rates(labels, means, authentic_to),
+        # What a viewer of a live stream meets: one window over the threshold is already an alarm.
+        "ever_fake": metrics.rates(labels, highest, fake_from),
+        "by_quality": {quality: quality_auc(entries) for quality, entries in scored.items()},
+        "by_dataset": by(clips, lambda track: track.dataset, own_reals=True),
+        "by_method": by(clips, lambda track: track.method, own_reals=False),
+        "encoder_step": work.need("encoder.pt", "encoder")["best"]["step"],
+        "head_epoch": work.need("head.pt", "head")["best"]["epoch"],
+    }
+    with whole(work.path("calibration.json")) as partial:
+        partial.write_text(json.dumps(result, indent=2))
+    names = {index: name for name, index in LABELS.items()}
+    with whole(work.path("scores.csv")) as partial, partial.open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["file", "label", "method", "dataset", "group", "score", "frame_mean_logit", "windows"])
+        for track, values, frame_mean in clips:
+            score_ = float(probability(values.mean(), slope, bias))
+            row = [track.file, names[track.label], track.method, track.dataset, track.group]
+            rows.writerow([*row, f"{score_:.6f}", f"{frame_mean:.6f}", len(values)])
+    print(f"dev AUC {result['auc']:.3f} [{low:.3f}, {high:.3f}], frame mean {result['frame_mean_auc']:.3f}")
+
+
+def quality_auc(entries: list[tuple[Track, np.ndarray, float]]) -> float:
+    labels = np.asarray([track.label for track, _, _ in entries])
+    return metrics.auc(labels, np.asarray([values.mean() for _, values, _ in entries]))
+
+
+def by(clips, key, own_reals: bool) -> dict[str, dict]:
+    """AUC of each kind of fake against the real clips of its own dataset, or against all real clips."""
+    table = {}
+    for name in sorted({key(track) for track, _, _ in clips if track.label == FAKE}):
+        chosen = [
+            (track.label, values.mean())
+            for track, values, _ in clips
+            if (key(track) == name if track.label == FAKE or own_reals else True)
+        ]
+        labels = np.asarray([label for label, _ in chosen])
+        table[name] = {
+            "auc": metrics.auc(labels, np.asarray([value for _, value in chosen])),
+            "fakes": int((labels == FAKE).sum()),
+            "reals": int((labels == REAL).sum()),
+        }
+    return table

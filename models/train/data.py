@@ -1,0 +1,180 @@
+"""Reads the crops that `deepfake extract` wrote, and says which real clip is shown beside which fake.
+
+On disk: OUT/manifest.csv (a row a track) and for each track OUT/<split>/<label>/<clip>/track-0001.npy, uint8
+[T, S, S, 3] RGB on the time grid, with track-0001.json beside it (margin, and landmarks in crop pixels).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+REAL, FAKE = 0, 1
+LABELS = {"real": REAL, "fake": FAKE}
+
+
+class DataError(Exception):
+    """The crops cannot be used; the message says what is wrong and what mends it."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """One followed face of one clip."""
+
+    npy: Path
+    json: Path
+    file: str  # the clip, as named in the CSV that was given to `extract`
+    split: str
+    label: int
+    method: str
+    dataset: str
+    group: str  # ties all clips of one identity pair or source video
+    crops: int
+
+    def frames(self, index: np.ndarray | slice) -> np.ndarray:
+        """Crops [n, S, S, 3], uint8 RGB. Only these are read from disk."""
+        return np.ascontiguousarray(np.load(self.npy, mmap_mode="r")[index])
+
+    def landmarks(self) -> np.ndarray | None:
+        """[T, 5, 2] in crop pixels: eyes, nose, mouth corners. None where the detector gave none."""
+        return _sidecar(self.json)[1]
+
+    @property
+    def margin(self) -> float:
+        """Side of the stored crops in units of the longer side of the face box."""
+        return _sidecar(self.json)[0]
+
+
+@lru_cache(maxsize=4096)
+def _sidecar(path: Path) -> tuple[float, np.ndarray | None]:
+    """Margin, landmarks."""
+    content = json.loads(path.read_text())
+    points = [crop.get("landmarks_crop") for crop in content["crops"]]
+    known = [i for i, p in enumerate(points) if p is not None]
+    if not known:
+        return content["margin"], None
+    # Crops the detector coasted over take the landmarks of the nearest crop that has some.
+    nearest = [min(known, key=lambda k: abs(k - i)) for i in range(len(points))]
+    return content["margin"], np.asarray([points[k] for k in nearest], np.float32).reshape(-1, 5, 2)
+
+
+def read(folder: Path, split: str) -> list[Track]:
+    """All tracks of one split. Raises DataError for a manifest that would train or measure something false."""
+    manifest = folder / "manifest.csv"
+    if not manifest.is_file():
+        raise DataError(f"{manifest} is missing: make the crops first with `deepfake extract --out {folder} …`")
+    with manifest.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows:
+        raise DataError(f"{manifest} has no rows: `deepfake extract` found no face, or was stopped; run it again")
+
+    tracks, split_of = [], {}
+    for number, row in enumerate(rows, start=2):
+        where = f"{manifest}:{number}"
+        if row["label"] not in LABELS:
+            raise DataError(f"{where}: label is `{row['label']}`; it must be `real` or `fake`")
+        # Without groups each clip stands for itself: right only if no two clips share a person or a source.
+        group = row.get("group") or row["file"]
+        if split_of.setdefault(group, row["split"]) != row["split"]:
+            raise DataError(
+                f"{where}: group `{group}` is in split `{row['split']}` and in `{split_of[group]}`: "
+                "the model would be measured on people it was trained on; give the group to one split"
+            )
+        if row["split"] != split:
+            continue
+        npy, sidecar = folder / row["npy"], folder / row["json"]
+        for path in (npy, sidecar):
+            if not path.is_file():
+                raise DataError(f"{where}: {path} is missing: run `deepfake extract` again, it makes what is missing")
+        tracks.append(
+            Track(
+                npy=npy,
+                json=sidecar,
+                file=row["file"],
+                split=split,
+                label=LABELS[row["label"]],
+                method=row.get("method") or "-",
+                dataset=row.get("dataset") or "-",
+                group=group,
+                crops=int(row["crops"]),
+            )
+        )
+    for label, index in LABELS.items():
+        if not any(track.label == index for track in tracks):
+            raise DataError(f"{manifest}: split `{split}` has no {label} clip: nothing can be told apart with one class")
+    return tracks
+
+
+def longest_track(tracks: list[Track]) -> list[Track]:
+    """One track a clip, the longest. The other faces of a fake clip are often nobody's forgery, yet labelled fake."""
+    best: dict[str, Track] = {}
+    for track in tracks:
+        if track.file not in best or track.crops > best[track.file].crops:
+            best[track.file] = track
+    return list(best.values())
+
+
+class Pairs:
+    """Draws (real, fake) pairs of one group, or (real, None) where a pseudo-fake of the real is to be made.
+
+    A fake is only ever shown beside a real clip of its own group, and a real clip beside its own pseudo-fake: shown
+    alone, a source with reals only would teach the model to know the source.
+    """
+
+    def __init__(self, tracks: list[Track], least_crops: int, real_fakes: float) -> None:
+        usable = [track for track in longest_track(tracks) if track.crops >= least_crops]
+        self.reals = [track for track in usable if track.label == REAL]
+        self.real_fakes = real_fakes
+        reals_of = defaultdict(list)
+        for track in self.reals:
+            reals_of[track.group].append(track)
+        self.partners: dict[Track, list[Track]] = {}
+        self.fakes_of = defaultdict(list)
+        for track in usable:
+            if track.label == FAKE and reals_of[track.group]:
+                same = [real for real in reals_of[track.group] if real.dataset == track.dataset]
+                self.partners[track] = same or reals_of[track.group]
+                self.fakes_of[track.method].append(track)
+        self.methods = sorted(self.fakes_of)
+        # The square root keeps a set of many near-equal clips from drowning the small ones.
+        of_set = defaultdict(int)
+        for real in self.reals:
+            of_set[real.dataset] += 1
+        weight = np.asarray([of_set[real.dataset] ** -0.5 for real in self.reals])
+        if not self.reals:
+            raise DataError(f"no real clip has {least_crops} crops of one face: longer clips are needed")
+        self.weight = weight / weight.sum()
+        # The same for methods.
+        weight = np.asarray([len(self.fakes_of[method]) ** 0.5 for method in self.methods])
+        self.method_weight = weight / weight.sum() if self.methods else weight
+
+    def draw(self, rng: np.random.Generator) -> tuple[Track, Track | None]:
+        if self.methods and rng.random() < self.real_fakes:
+            fakes = self.fakes_of[self.methods[rng.choice(len(self.methods), p=self.method_weight)]]
+            fake = fakes[rng.integers(len(fakes))]
+            reals = self.partners[fake]
+            return reals[rng.integers(len(reals))], fake
+        return self.reals[rng.choice(len(self.reals), p=self.weight)], None
+
+    def each_once(self) -> list[tuple[Track, Track | None]]:
+        """Every real with its pseudo-fake and every paired fake, for a cache that should leave nobody out."""
+        rng = np.random.default_rng(0)
+        pairs: list[tuple[Track, Track | None]] = [(real, None) for real in self.reals]
+        for fake, reals in self.partners.items():
+            pairs.append((reals[rng.integers(len(reals))], fake))
+        return pairs
+
+
+def windows(crops: int, length: int, step: int, least: int) -> list[slice]:
+    """Windows over a track as the live element scores it; one shorter window where the track is short."""
+    if crops < least:
+        return []
+    if crops <= length:
+        return [slice(0, crops)]
+    return [slice(start, start + length) for start in range(0, crops - length + 1, step)]

@@ -1,0 +1,44 @@
+"""Figures over clips, never over frames; intervals over source groups, because clips of one source are not independent."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+
+def auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Chance that a fake scores above a real. NaN with one class."""
+    return float(roc_auc_score(labels, scores)) if len(set(labels.tolist())) == 2 else float("nan")
+
+
+def auc_interval(labels: np.ndarray, scores: np.ndarray, groups: list[str], rounds: int = 1000) -> tuple[float, float]:
+    """95 % interval by drawing whole groups with replacement."""
+    rng = np.random.default_rng(0)
+    members = [np.flatnonzero(np.asarray(groups) == group) for group in sorted(set(groups))]
+    values = []
+    for _ in range(rounds):
+        index = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+        if len(set(labels[index].tolist())) == 2:  # a draw of one class says nothing
+            values.append(auc(labels[index], scores[index]))
+    return (float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))) if values else (np.nan, np.nan)
+
+
+def rates(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, float]:
+    """False-alarm rate, hit rate and their balanced accuracy at "fake from `threshold` up"."""
+    called = scores >= threshold
+    fpr, tpr = float(called[labels == 0].mean()), float(called[labels == 1].mean())
+    return {"fpr": fpr, "tpr": tpr, "balanced_accuracy": (1 - fpr + tpr) / 2}
+
+
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray, bins: int = 10) -> float:
+    """ECE: mean gap between what was said and what was true, over equal-width bins."""
+    place = np.minimum((probabilities * bins).astype(int), bins - 1)
+    gaps = 0.0
+    for i in range(bins):
+        inside = place == i
+        weight = weights[inside].sum()
+        if weight > 0:
+            said = (probabilities[inside] * weights[inside]).sum() / weight
+            true = (labels[inside] * weights[inside]).sum() / weight
+            gaps += weight * abs(said - true)
+    return float(gaps / weights.sum())

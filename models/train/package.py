@@ -1,0 +1,165 @@
+"""The folder that `deepfakedetect model=…` loads: model.toml with checksums, the ONNX files and the model card."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from string import Template
+
+import onnx
+
+from . import data
+from .workspace import Workspace, whole
+
+LICENCE = "Weights: for research only, as the terms of their training data ask; see README.md"
+HYSTERESIS = 0.03
+
+
+def package(work: Workspace, crops: Path, folder: Path) -> None:
+    """Stage `package`. Each file appears complete or not at all, model.toml last, since it vouches for the others."""
+    measured_file, graphs = work.path("calibration.json"), [work.path(f"onnx/{name}.onnx") for name in ("encoder", "head")]
+    for path, stage in ((measured_file, "calibrate"), *((graph, "export") for graph in graphs)):
+        if not path.is_file():
+            raise data.DataError(f"{path} is missing: run the stage `{stage}` first")
+    measured = json.loads(measured_file.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    for graph in graphs:
+        with whole(folder / graph.name) as partial:
+            shutil.copyfile(graph, partial)
+    today = datetime.date.today().isoformat()
+    template = Template((Path(__file__).parent / "cards" / f"{work.recipe.name}.md").read_text())
+    with whole(folder / "README.md") as partial:
+        partial.write_text(template.substitute(facts(work, measured, crops, folder, today)))
+    with whole(folder / "model.toml") as partial:
+        partial.write_text(model_toml(work, measured, folder, today))
+    print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML string
+
+
+def model_toml(work: Workspace, measured: dict, folder: Path, today: str) -> str:
+    recipe = work.recipe
+    width = onnx.load(folder / "encoder.onnx").graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    if not width:
+        width = onnx.load(folder / "head.onnx").graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    clips = f"{measured['real_clips']} real and {measured['fake_clips']} fake clips of {measured['groups']} source groups"
+    return f"""\
+# Written by models/train; what it was trained on and how weak it is: README.md.
+
+[model]
+name = {text(recipe.name)}
+version = {text(recipe.version)}
+kind = "sequence"
+licence = {text(LICENCE)}
+description = {text(recipe.description)}
+
+[input]
+width = {recipe.size}
+height = {recipe.size}
+color = "rgb"
+range = [0.0, 255.0]  # the graph normalises
+margin = {recipe.margin}
+feature = "rgb"
+alignment = "box"
+
+[window]
+frames = {recipe.window_frames}
+rate_hz = {recipe.rate_hz}
+least_frames = {recipe.least_frames}
+
+[encoder]
+file = "encoder.onnx"
+sha256 = "{sha256(folder / "encoder.onnx")}"
+input = "crops"
+output = "features"
+feature_length = {width}
+frame_output = "frame_logits"
+
+[head]
+file = "head.onnx"
+sha256 = "{sha256(folder / "head.onnx")}"
+input = "windows"
+output = "logits"
+
+[output]
+fake_index = 1
+softmax = false
+
+[calibration]
+slope = {measured["slope"]:.6f}
+bias = {measured["bias"]:.6f}
+fake_threshold = {measured["fake_threshold"]:.4f}       # 1 % of real dev clips score higher
+authentic_threshold = {measured["authentic_threshold"]:.4f}  # 5 % of real dev clips score higher
+hysteresis = {HYSTERESIS}
+fitted_on = {text(f"dev, {today}: {clips}, each as it is and recoded")}
+
+[metrics]
+measured = "{today}"
+on = {text(f"dev, on which epoch, calibration and thresholds were chosen too: {clips}")}
+auc = {measured["auc"]:.3f}
+auc_low = {measured["auc_low"]:.3f}
+auc_high = {measured["auc_high"]:.3f}
+frame_mean_auc = {measured["frame_mean_auc"]:.3f}
+ece_held_out = {measured["ece_held_out"]:.3f}
+fpr_at_fake_threshold = {measured["at_fake_threshold"]["fpr"]:.3f}
+tpr_at_fake_threshold = {measured["at_fake_threshold"]["tpr"]:.3f}
+abstained = {measured["abstained"]}
+"""
+
+
+def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str) -> dict[str, str]:
+    """What the card's template may name."""
+    train = data.longest_track(data.read(crops, "train"))
+    pairs = data.Pairs(train, work.recipe.window_frames, work.recipe.real_fakes)
+    count = Counter((track.dataset, track.label) for track in train)
+    sets = sorted({dataset for dataset, _ in count})
+    numbers = {key: f"{value:.2f}" for key, value in measured.items() if isinstance(value, float)}
+    for name in ("at_fake_threshold", "at_authentic_threshold", "ever_fake"):
+        numbers |= {f"{name}_{key}": f"{value:.0%}" for key, value in measured[name].items()}
+    return numbers | {
+        "name": work.recipe.name,
+        "version": work.recipe.version,
+        "today": today,
+        "size": str(work.recipe.size),
+        "margin": str(work.recipe.margin),
+        "megabytes": f"{sum((folder / f'{n}.onnx').stat().st_size for n in ('encoder', 'head')) / 1e6:.1f}",
+        "real_clips": str(measured["real_clips"]),
+        "fake_clips": str(measured["fake_clips"]),
+        "groups": str(measured["groups"]),
+        "abstained": str(measured["abstained"]),
+        "train_reals": str(sum(track.label == data.REAL for track in train)),
+        "train_fakes": str(sum(track.label == data.FAKE for track in train)),
+        "train_groups": str(len({track.group for track in train})),
+        "paired_fakes": str(len(pairs.partners)),
+        "encoder_steps": str(measured["encoder_step"]),
+        "encoder_pairs": str(work.recipe.encoder_pairs),
+        "head_epochs": str(measured["head_epoch"]),
+        "train_table": table(
+            ["set", "real clips", "fake clips"],
+            [[name, count[name, data.REAL], count[name, data.FAKE]] for name in sets],
+        ),
+        "method_table": table(
+            ["method", "AUC", "fake clips"],
+            [[name, f"{row['auc']:.2f}", row["fakes"]] for name, row in measured["by_method"].items()],
+        ),
+        "dataset_table": table(
+            ["set", "AUC", "real clips", "fake clips"],
+            [[name, f"{row['auc']:.2f}", row["reals"], row["fakes"]] for name, row in measured["by_dataset"].items()],
+        ),
+        "quality_table": table(["clips", "AUC"], [[k, f"{v:.2f}"] for k, v in measured["by_quality"].items()]),
+    }
+
+
+def table(head: list[str], rows: list[list]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

@@ -1,0 +1,44 @@
+"""Everything that decides what one package becomes: a net, the pixels it sees and how long it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Recipe:
+    name: str
+    version: str
+    description: str
+    encoder: Callable[[], nn.Module]  # [N, 3, size, size] RGB 0..255 -> (features [N, F], logits of the crop [N, 2])
+    head: Callable[[], nn.Module]  # [N, T, F] -> logits [N, 2]: real, fake
+
+    # What the live element must give the encoder; all of it lands in model.toml.
+    size: int = 112  # pixels, square
+    margin: float = 1.3  # side of the crop in units of the longer side of the face box
+    window_frames: int = 40
+    rate_hz: float = 15.0
+    least_frames: int = 20  # a shorter window gives no score
+
+    # Encoder: single crops, real and fake of the same clip side by side.
+    encoder_steps: int = 3000
+    encoder_pairs: int = 24  # pairs a step
+    encoder_frames: int = 2  # crops taken from each side of a pair
+    encoder_rate: float = 1e-3
+
+    # Head: windows of cached features.
+    feature_rounds: int = 4  # differently augmented windows cached for each pair
+    head_epochs: int = 24
+    head_batch: int = 64
+    head_rate: float = 5e-4
+
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.05
+    # Share of draws that go through x264. For two crops its process costs more than training on them.
+    h264_frames: float = 0.02
+    h264_windows: float = 0.25
+    real_fakes: float = 0.5  # share of pairs whose fake is a real deepfake; the rest are pseudo-fakes
+    seed: int = 40

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from train import calibrate, metrics
+
+
+def test_auc_counts_pairs_in_order():
+    assert metrics.auc(np.asarray([0, 0, 1, 1]), np.asarray([0.1, 0.4, 0.35, 0.8])) == 0.75
+
+
+def test_the_interval_is_wider_where_clips_share_a_source():
+    rng = np.random.default_rng(0)
+    labels = np.tile([0, 1], 60)
+    scores = labels + rng.normal(0, 1.5, 120) + np.repeat(rng.normal(0, 1.5, 6), 20)
+    alone = metrics.auc_interval(labels, scores, [str(i // 2) for i in range(120)])
+    shared = metrics.auc_interval(labels, scores, [str(i // 20) for i in range(120)])
+    assert alone[0] < metrics.auc(labels, scores) < alone[1]
+    assert all(0 <= value <= 1 for value in (*alone, *shared))
+
+
+def test_calibration_error_is_the_gap_between_said_and_true():
+    said = np.full(100, 0.8)
+    assert metrics.calibration_error(np.repeat([1, 0], [80, 20]), said, np.ones(100)) == pytest.approx(0)
+    assert metrics.calibration_error(np.repeat([1, 0], [50, 50]), said, np.ones(100)) == pytest.approx(0.3)
+
+
+def test_platt_finds_the_slope_that_made_the_labels():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(0, 2, 20000)
+    labels = (rng.random(20000) < 1 / (1 + np.exp(-(0.7 * logits)))).astype(int)
+    slope, bias = calibrate.platt([np.asarray([v]) for v in logits], labels)
+    assert slope == pytest.approx(0.7, abs=0.05)
+    assert bias == pytest.approx(0, abs=0.06)
+
+
+def test_long_clips_weigh_no_more_than_short_ones():
+    short = [np.asarray([v]) for v in (-1.0, 0.2, -0.3, 1.0)]
+    long = [np.repeat(v, 50) if i == 1 else v for i, v in enumerate(short)]
+    labels = np.asarray([0, 0, 1, 1])
+    assert calibrate.platt(short, labels) == pytest.approx(calibrate.platt(long, labels), abs=1e-3)
+
+
+def test_no_more_real_clips_than_asked_for_are_over_the_threshold():
+    real = np.random.default_rng(2).normal(0, 1, 200)
+    for share in (0.01, 0.05):
+        assert (real >= calibrate.threshold(real, share)).mean() <= share
+    assert (real[:27] >= calibrate.threshold(real[:27], 0.01)).sum() == 0, "of few clips, none"

@@ -1,0 +1,308 @@
+"""Three stages: the encoder on single crops, the features of whole windows, the head on those.
+
+An encoder step on 40 nearly equal crops teaches little more than one on two of them and costs twenty times as much, so the
+encoder learns from single crops of many clips. Its features are then computed once and kept, and the head, which is
+cheap, learns time from them. Each stage goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from .augment import ClipAugment, plain
+from .data import FAKE, REAL, DataError, Pairs, Track, windows
+from .metrics import auc
+from .recipe import Recipe
+from .synth import SelfBlend, smooth
+from .workspace import Workspace, whole
+
+# bfloat16 is twice as fast on CPUs that have it and is slower on all others.
+BF16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def pair_crops(
+    real: Track, fake: Track | None, count: int, stride: int, rng: np.random.Generator, recipe: Recipe
+) -> np.ndarray:
+    """[2, count, size, size, 3] uint8: real and fake crops, every `stride`-th, through the same augmentation."""
+    crops = min(real.crops, fake.crops) if fake else real.crops
+    stride = max(1, min(stride, (crops - 1) // max(count - 1, 1)))
+    start = rng.integers(crops - (count - 1) * stride)
+    index = start + stride * np.arange(count)
+    if fake:
+        sides = real.frames(index), fake.frames(index)
+    else:
+        landmarks = real.landmarks()
+        if landmarks is None:
+            raise DataError(f"{real.npy} has no landmarks: extract it with a detector that gives them (CenterFace, YuNet)")
+        sides = SelfBlend.draw(rng).apply(real.frames(index), smooth(landmarks)[index])
+    h264 = recipe.h264_windows if count == recipe.window_frames else recipe.h264_frames
+    augment = ClipAugment.draw(rng, recipe.margin, h264)
+    return np.stack(augment.apply(*sides, size=recipe.size, stored_margin=real.margin))
+
+
+class FramePairs(Dataset):
+    """Item i is the same pair in every run: its draw is seeded by i alone, so a resumed run sees what it would have seen."""
+
+    def __init__(self, pairs: Pairs, recipe: Recipe, first: int, count: int) -> None:
+        self.pairs, self.recipe, self.first, self.count = pairs, recipe, first, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, item: int) -> np.ndarray:
+        rng = np.random.default_rng([self.recipe.seed, self.first + item])
+        real, fake = self.pairs.draw(rng)
+        return pair_crops(real, fake, self.recipe.encoder_frames, int(rng.integers(1, 7)), rng, self.recipe)
+
+
+def to_tensor(crops: np.ndarray) -> torch.Tensor:
+    """[..., H, W, 3] uint8 -> [N, 3, H, W] float, 0..255."""
+    flat = torch.from_numpy(np.ascontiguousarray(crops)).flatten(0, -4)
+    return flat.permute(0, 3, 1, 2).float()  # a view of channels-last memory, which is what the CPU likes best
+
+
+def one_cycle(step: int, steps: int, top: float) -> float:
+    """Learning rate: up over the first twentieth, then down along a cosine."""
+    warm = max(1, steps // 20)
+    if step < warm:
+        return top * (step + 1) / warm
+    return top * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+class Average:
+    """Exponential moving average of a net's weights and statistics; steadier than the net itself."""
+
+    def __init__(self, net: nn.Module, keep: float = 0.995) -> None:
+        self.net, self.keep, self.steps = copy.deepcopy(net).eval().requires_grad_(False), keep, 0
+
+    @torch.no_grad()
+    def update(self, net: nn.Module) -> None:
+        self.steps += 1
+        keep = min(self.keep, self.steps / (self.steps + 9))  # forgets its random start at once
+        for mine, theirs in zip(self.net.state_dict().values(), net.state_dict().values()):
+            if mine.dtype.is_floating_point:
+                mine.lerp_(theirs, 1 - keep)
+            else:
+                mine.copy_(theirs)
+
+
+def train_encoder(work: Workspace, train: list[Track], dev: list[Track], workers: int, every: int = 250) -> None:
+    """Stage `encoder`. Leaves encoder.pt: the state to go on from, and the averaged weights best on dev (frame mean)."""
+    recipe = work.recipe
+    torch.manual_seed(recipe.seed)
+    net = recipe.encoder().to(memory_format=torch.channels_last)
+    average = Average(net)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.encoder_rate, weight_decay=recipe.weight_decay)
+    step, best = 0, {"auc": -1.0, "step": 0, "net": average.net.state_dict()}
+    if state := work.load("encoder.pt"):
+        net.load_state_dict(state["net"])
+        average.net.load_state_dict(state["average"])
+        average.steps = state["step"]
+        optimiser.load_state_dict(state["optimiser"])
+        step, best = state["step"], state["best"]
+    pairs = Pairs(train, least_crops=recipe.encoder_frames, real_fakes=recipe.real_fakes)
+    start = step * recipe.encoder_pairs
+    items = FramePairs(pairs, recipe, start, recipe.encoder_steps * recipe.encoder_pairs - start)
+    batches = DataLoader(items, batch_size=recipe.encoder_pairs, num_workers=workers, collate_fn=np.stack)
+
+    def save() -> None:
+        work.save(
+            "encoder.pt",
+            {
+                "net": net.state_dict(),
+                "average": average.net.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "step": step,
+                "best": best,
+            },
+        )
+
+    bar = tqdm(batches, total=recipe.encoder_steps, initial=step, desc="encoder", unit="step", mininterval=2)
+    try:
+        for batch in bar:  # [pairs, 2, frames, size, size, 3]
+            torch.manual_seed(recipe.seed + step)  # dropout, too, is the same in a run that was stopped
+            for group in optimiser.param_groups:
+                group["lr"] = one_cycle(step, recipe.encoder_steps, recipe.encoder_rate)
+            labels = torch.tensor([REAL, FAKE]).repeat_interleave(recipe.encoder_frames).repeat(len(batch))
+            net.train()
+            with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
+                _, logits = net(to_tensor(batch))
+            loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+            optimiser.step()
+            average.update(net)
+            step += 1
+            if step % every == 0 or step == recipe.encoder_steps:
+                value = frame_auc(average.net, dev, recipe)
+                if value > best["auc"]:
+                    best = {"auc": value, "step": step, "net": copy.deepcopy(average.net.state_dict())}
+                save()
+                bar.write(f"step {step}: loss {loss.item():.3f}, dev AUC of frame means {value:.3f} (best {best['auc']:.3f})")
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+    except KeyboardInterrupt:
+        save()
+        raise
+    finally:
+        bar.close()
+
+
+@torch.no_grad()
+def encode(encoder: nn.Module, crops: np.ndarray, batch: int = 128, fast: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Crops [n, size, size, 3] -> features [n, F] and the fake-minus-real logit of each crop [n]. `fast`: as while training."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=fast and BF16):
+        parts = [encoder(to_tensor(crops[i : i + batch])) for i in range(0, len(crops), batch)]
+    features, logits = (torch.cat(part).float() for part in zip(*parts))
+    return features.numpy(), logits.diff(dim=1)[:, 0].numpy()
+
+
+def at_model_size(track: Track, index: np.ndarray | slice, augment: ClipAugment, recipe: Recipe) -> np.ndarray:
+    """Crops [n, size, size, 3] of one track."""
+    return augment.apply(track.frames(index), size=recipe.size, stored_margin=track.margin)[0]
+
+
+def frame_auc(encoder: nn.Module, tracks: list[Track], recipe: Recipe, frames: int = 8) -> float:
+    """AUC of the mean logit over a few crops of each clip: quick, and what an LSTM has to beat."""
+    scores, labels = [], []
+    for track in tracks:
+        index = np.linspace(0, track.crops - 1, min(frames, track.crops)).astype(int)
+        _, logits = encode(encoder, at_model_size(track, index, plain(recipe.margin), recipe))
+        scores.append(logits.mean())
+        labels.append(track.label)
+    return auc(np.asarray(labels), np.asarray(scores))
+
+
+def trained_encoder(work: Workspace) -> nn.Module:
+    encoder = work.recipe.encoder().to(memory_format=torch.channels_last)
+    encoder.load_state_dict(work.need("encoder.pt", "encoder")["best"]["net"])
+    return encoder.eval()
+
+
+class WindowPairs(Dataset):
+    """Item i is a window of each side of pair i, as one round draws it."""
+
+    def __init__(self, pairs: list[tuple[Track, Track | None]], recipe: Recipe, number: int) -> None:
+        self.pairs, self.recipe, self.number = pairs, recipe, number
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, item: int) -> np.ndarray:
+        rng = np.random.default_rng([self.recipe.seed, 1 + self.number, item])
+        return pair_crops(*self.pairs[item], self.recipe.window_frames, 1, rng, self.recipe)
+
+
+def cache_features(work: Workspace, train: list[Track], workers: int) -> None:
+    """Stage `features`. Leaves features/round-NN.npy, float16 [pairs, 2 (real, fake), window, F], a file a round."""
+    recipe = work.recipe
+    encoder = trained_encoder(work)
+    pairs = Pairs(train, recipe.window_frames, recipe.real_fakes).each_once()
+    width = encode(encoder, np.zeros((1, recipe.size, recipe.size, 3), np.uint8))[0].shape[1]
+    shape = (len(pairs), 2, recipe.window_frames, width)
+    missing = [r for r in range(recipe.feature_rounds) if not work.path(f"features/round-{r:02d}.npy").is_file()]
+    work.room_for(len(missing) * math.prod(shape) * 2)
+    for number in missing:
+        features = np.zeros(shape, np.float16)
+        items = DataLoader(WindowPairs(pairs, recipe, number), batch_size=None, num_workers=workers, collate_fn=np.asarray)
+        for i, crops in enumerate(tqdm(items, desc=f"features {number + 1}/{recipe.feature_rounds}", unit="pair")):
+            for side in (REAL, FAKE):
+                features[i, side] = encode(encoder, crops[side], fast=True)[0]
+        with whole(work.path(f"features/round-{number:02d}.npy")) as partial, partial.open("wb") as stream:
+            np.save(stream, features)
+
+
+def window_features(encoder: nn.Module, track: Track, augment: ClipAugment, recipe: Recipe) -> list[np.ndarray]:
+    """Features [T, F] of each window of a track, half a window apart; each crop is encoded once."""
+    spans = windows(track.crops, recipe.window_frames, recipe.window_frames // 2, recipe.least_frames)
+    if not spans:
+        return []
+    features, _ = encode(encoder, at_model_size(track, slice(0, spans[-1].stop), augment, recipe))
+    return [features[span] for span in spans]
+
+
+@torch.no_grad()
+def window_logits(head: nn.Module, features: list[np.ndarray]) -> np.ndarray:
+    """Fake-minus-real logit of each window."""
+    values = [head(torch.from_numpy(window)[None])[0] for window in features]
+    return np.asarray([float(v[FAKE] - v[REAL]) for v in values], np.float64)
+
+
+def train_head(work: Workspace, dev: list[Track]) -> None:
+    """Stage `head`. Leaves head.pt: the state to go on from, and the averaged weights of the epoch best on dev."""
+    recipe = work.recipe
+    encoder = trained_encoder(work)
+    rounds = [np.load(work.path(f"features/round-{r:02d}.npy"), mmap_mode="r") for r in range(recipe.feature_rounds)]
+    torch.manual_seed(recipe.seed)
+    head = recipe.head()
+    average = Average(head)
+    optimiser = torch.optim.AdamW(head.parameters(), lr=recipe.head_rate, weight_decay=recipe.weight_decay)
+    epoch, best = 0, {"auc": -1.0, "epoch": 0, "net": average.net.state_dict()}
+    if state := work.load("head.pt"):
+        head.load_state_dict(state["net"])
+        average.net.load_state_dict(state["average"])
+        average.steps = state["steps"]
+        optimiser.load_state_dict(state["optimiser"])
+        epoch, best = state["epoch"], state["best"]
+    if epoch == recipe.head_epochs:
+        return
+    scored = [(track.label, window_features(encoder, track, plain(recipe.margin), recipe)) for track in tqdm(dev, desc="dev")]
+    scored = [(label, spans) for label, spans in scored if spans]
+    labels = np.asarray([label for label, _ in scored])
+
+    count = len(rounds[0])
+    pairs = recipe.head_batch // 2
+    steps = math.ceil(count / pairs)
+    bar = tqdm(range(epoch, recipe.head_epochs), total=recipe.head_epochs, initial=epoch, desc="head", unit="epoch")
+    for epoch in bar:
+        rng = np.random.default_rng([recipe.seed, epoch])
+        order = rng.permutation(count)
+        torch.manual_seed(recipe.seed + epoch)
+        head.train()
+        for step in range(steps):
+            for group in optimiser.param_groups:
+                group["lr"] = one_cycle(epoch * steps + step, recipe.head_epochs * steps, recipe.head_rate)
+            chosen = np.sort(order[step * pairs : (step + 1) * pairs])
+            batch = torch.from_numpy(np.stack([rounds[rng.integers(len(rounds))][i] for i in chosen]).astype(np.float32))
+            # Young windows are scored live too; half of the batches are cut short, both classes alike.
+            length = recipe.window_frames
+            if rng.random() < 0.5:
+                length = int(rng.integers(min(recipe.least_frames, length), length + 1))
+            batch = batch.flatten(0, 1)[:, -length:]  # real, fake, real, fake …
+            logits = head(batch)
+            target = torch.tensor([REAL, FAKE]).repeat(len(chosen))
+            loss = functional.cross_entropy(logits, target, label_smoothing=recipe.label_smoothing)
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(head.parameters(), 5.0)
+            optimiser.step()
+            average.update(head)
+        value = auc(labels, np.asarray([window_logits(average.net, spans).mean() for _, spans in scored]))
+        if value > best["auc"]:
+            best = {"auc": value, "epoch": epoch + 1, "net": copy.deepcopy(average.net.state_dict())}
+        bar.set_postfix(loss=f"{loss.item():.3f}", dev_auc=f"{value:.3f}", best=f"{best['auc']:.3f}")
+        work.save(
+            "head.pt",
+            {
+                "net": head.state_dict(),
+                "average": average.net.state_dict(),
+                "steps": average.steps,
+                "optimiser": optimiser.state_dict(),
+                "epoch": epoch + 1,
+                "best": best,
+            },
+        )
+
+
+def trained_head(work: Workspace) -> nn.Module:
+    head = work.recipe.head()
+    head.load_state_dict(work.need("head.pt", "head")["best"]["net"])
+    return head.eval()

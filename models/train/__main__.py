@@ -26,6 +26,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     parser.add_argument("--workers", type=int, default=1, help="processes that make crops beside it")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a number of the recipe")
+    parser.add_argument("--note", default="", help="what else the model card must say about how this one was trained")
     return parser.parse_args()
 
 
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
             case "export":
                 export.export(work)
             case "package":
-                package.package(work, options.crops, folder)
+                package.package(work, options.crops, folder, options.note)
 
 
 def main() -> int:

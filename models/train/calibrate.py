@@ -2,8 +2,9 @@
 
 Slope and bias (Platt) are fitted over windows, because the live element shows the score of a window; each clip weighs the
 same, and so does each class. The clips are also shown as a worse line would bring them, or the probabilities would hold
-for clean files only. The thresholds come from real clips alone: "fake" begins where 1 % of them would be called so, and
-below the score that 5 % of them exceed a clip passes as authentic. Between the two the honest answer is "uncertain".
+for clean files only. The thresholds come from real clips alone. Live, one window over the threshold is already an alarm, so
+a real clip is counted by its highest window: "fake" begins where 1 % of them would be called so at any time, and below the
+score that 5 % of them reach at any time a face passes as authentic. Between the two the honest answer is "uncertain".
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def calibrate(work: Workspace, dev: list[Track], workers: int) -> None:
     slope, bias = platt(logits, labels)
     if slope <= 0:
         raise DataError("on dev the model takes real for fake more often than not: it has learnt nothing; train longer")
-    real = np.asarray([values.mean() for values, label in zip(logits, labels) if label == REAL])
+    real = np.asarray([values.max() for values, label in zip(logits, labels) if label == REAL])
     fake_from, authentic_to = threshold(real, 0.01), threshold(real, 0.05)
 
     clips = scored[AS_IS]
@@ -115,6 +116,7 @@ def calibrate(work: Workspace, dev: list[Track], workers: int) -> None:
     highest = np.asarray([values.max() for _, values, _ in clips])
     low, high = metrics.auc_interval(labels, means, groups)
     frame_low, frame_high = metrics.auc_interval(labels, frame_means, groups)
+    gain_low, gain_high = metrics.gain_interval(labels, means, frame_means, groups)
     result = {
         "slope": slope,
         "bias": bias,
@@ -130,11 +132,13 @@ def calibrate(work: Workspace, dev: list[Track], workers: int) -> None:
         "frame_mean_auc": metrics.auc(labels, frame_means),
         "frame_mean_auc_low": frame_low,
         "frame_mean_auc_high": frame_high,
+        "gain_low": gain_low,
+        "gain_high": gain_high,
         "ece_held_out": held_out_error([values for _, values, _ in clips], labels, np.asarray(groups)),
         "at_fake_threshold": metrics.rates(labels, means, fake_from),
         "at_authentic_threshold": metrics.rates(labels, means, authentic_to),
-        # What a viewer of a live stream meets: one window over the threshold is already an alarm.
         "ever_fake": metrics.rates(labels, highest, fake_from),
+        "ever_above_authentic": metrics.rates(labels, highest, authentic_to),
         "by_quality": {quality: quality_auc(entries) for quality, entries in scored.items()},
         "by_dataset": by(clips, lambda track: track.dataset, own_reals=True),
         "by_method": by(clips, lambda track: track.method, own_reals=False),

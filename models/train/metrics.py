@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
@@ -12,15 +14,25 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def auc_interval(labels: np.ndarray, scores: np.ndarray, groups: list[str], rounds: int = 1000) -> tuple[float, float]:
-    """95 % interval by drawing whole groups with replacement."""
+    """95 % interval of the AUC."""
+    return group_interval(groups, lambda i: auc(labels[i], scores[i]), rounds)
+
+
+def gain_interval(
+    labels: np.ndarray, scores: np.ndarray, others: np.ndarray, groups: list[str], rounds: int = 1000
+) -> tuple[float, float]:
+    """95 % interval of AUC(scores) - AUC(others) on the same clips; above 0 throughout: `scores` is better."""
+    return group_interval(groups, lambda i: auc(labels[i], scores[i]) - auc(labels[i], others[i]), rounds)
+
+
+def group_interval(groups: list[str], figure: Callable[[np.ndarray], float], rounds: int) -> tuple[float, float]:
+    """95 % interval of a figure over clips, by drawing whole groups with replacement."""
     rng = np.random.default_rng(0)
     members = [np.flatnonzero(np.asarray(groups) == group) for group in sorted(set(groups))]
-    values = []
-    for _ in range(rounds):
-        index = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        if len(set(labels[index].tolist())) == 2:  # a draw of one class says nothing
-            values.append(auc(labels[index], scores[index]))
-    return (float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))) if values else (np.nan, np.nan)
+    draws = (np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))]) for _ in range(rounds))
+    values = np.asarray([figure(draw) for draw in draws])
+    values = values[np.isfinite(values)]  # a draw of one class says nothing
+    return (float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))) if len(values) else (np.nan, np.nan)
 
 
 def rates(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, float]:

@@ -19,7 +19,7 @@ LICENCE = "Weights: for research only, as the terms of their training data ask; 
 HYSTERESIS = 0.03
 
 
-def package(work: Workspace, crops: Path, folder: Path) -> None:
+def package(work: Workspace, crops: Path, folder: Path, note: str) -> None:
     """Stage `package`. Each file appears complete or not at all, model.toml last, since it vouches for the others."""
     measured_file, graphs = work.path("calibration.json"), [work.path(f"onnx/{name}.onnx") for name in ("encoder", "head")]
     for path, stage in ((measured_file, "calibrate"), *((graph, "export") for graph in graphs)):
@@ -33,7 +33,7 @@ def package(work: Workspace, crops: Path, folder: Path) -> None:
     today = datetime.date.today().isoformat()
     template = Template((Path(__file__).parent / "cards" / f"{work.recipe.name}.md").read_text())
     with whole(folder / "README.md") as partial:
-        partial.write_text(template.substitute(facts(work, measured, crops, folder, today)))
+        partial.write_text(template.substitute(facts(work, measured, crops, folder, today) | {"note": note}))
     with whole(folder / "model.toml") as partial:
         partial.write_text(model_toml(work, measured, folder, today))
     print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
@@ -98,8 +98,8 @@ softmax = false
 [calibration]
 slope = {measured["slope"]:.6f}
 bias = {measured["bias"]:.6f}
-fake_threshold = {measured["fake_threshold"]:.4f}       # 1 % of real dev clips score higher
-authentic_threshold = {measured["authentic_threshold"]:.4f}  # 5 % of real dev clips score higher
+fake_threshold = {measured["fake_threshold"]:.4f}       # 1 % of real dev clips reach it in any window
+authentic_threshold = {measured["authentic_threshold"]:.4f}  # 5 % of real dev clips reach it in any window
 hysteresis = {HYSTERESIS}
 fitted_on = {text(f"dev, {today}: {clips}, each as it is and recoded")}
 
@@ -124,7 +124,7 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
     count = Counter((track.dataset, track.label) for track in train)
     sets = sorted({dataset for dataset, _ in count})
     numbers = {key: f"{value:.2f}" for key, value in measured.items() if isinstance(value, float)}
-    for name in ("at_fake_threshold", "at_authentic_threshold", "ever_fake"):
+    for name in ("at_fake_threshold", "at_authentic_threshold", "ever_fake", "ever_above_authentic"):
         numbers |= {f"{name}_{key}": f"{value:.0%}" for key, value in measured[name].items()}
     return numbers | {
         "name": work.recipe.name,
@@ -144,6 +144,7 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
         "encoder_steps": str(measured["encoder_step"]),
         "encoder_pairs": str(work.recipe.encoder_pairs),
         "head_epochs": str(measured["head_epoch"]),
+        "gain_sentence": gain_sentence(measured),
         "train_table": table(
             ["set", "real clips", "fake clips"],
             [[name, count[name, data.REAL], count[name, data.FAKE]] for name in sets],
@@ -158,6 +159,16 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
         ),
         "quality_table": table(["clips", "AUC"], [[k, f"{v:.2f}"] for k, v in measured["by_quality"].items()]),
     }
+
+
+def gain_sentence(measured: dict) -> str:
+    low, high = measured["gain_low"], measured["gain_high"]
+    interval = f"the paired interval of the difference is [{low:+.2f}, {high:+.2f}]"
+    if low > 0:
+        return f"The LSTM is better than the plain mean: {interval}."
+    if high < 0:
+        return f"The LSTM is worse than the plain mean: {interval}."
+    return f"That the LSTM finds anything in time is not shown: {interval}."
 
 
 def table(head: list[str], rows: list[list]) -> str:

@@ -11,11 +11,21 @@ def test_auc_counts_pairs_in_order():
 def test_the_interval_is_wider_where_clips_share_a_source():
     rng = np.random.default_rng(0)
     labels = np.tile([0, 1], 60)
-    scores = labels + rng.normal(0, 1.5, 120) + np.repeat(rng.normal(0, 1.5, 6), 20)
-    alone = metrics.auc_interval(labels, scores, [str(i // 2) for i in range(120)])
-    shared = metrics.auc_interval(labels, scores, [str(i // 20) for i in range(120)])
+    # Six sources: the fakes of three are easy, those of the other three are not to be told.
+    scores = labels * np.repeat([0, 0, 0, 3, 3, 3], 20) + rng.normal(0, 1, 120)
+    alone = metrics.auc_interval(labels, scores, [str(i // 2) for i in range(120)], rounds=200)
+    shared = metrics.auc_interval(labels, scores, [str(i // 20) for i in range(120)], rounds=200)
     assert alone[0] < metrics.auc(labels, scores) < alone[1]
-    assert all(0 <= value <= 1 for value in (*alone, *shared))
+    assert shared[1] - shared[0] > 1.5 * (alone[1] - alone[0])
+
+
+def test_a_gain_is_judged_on_the_same_clips():
+    rng = np.random.default_rng(0)
+    labels, groups = np.tile([0, 1], 60), [str(i // 4) for i in range(120)]
+    good, bad = labels * 2 + rng.normal(0, 1, 120), rng.normal(0, 1, 120)
+    assert metrics.gain_interval(labels, good, bad, groups, rounds=200)[0] > 0
+    assert metrics.gain_interval(labels, bad, good, groups, rounds=200)[1] < 0
+    assert metrics.gain_interval(labels, good, good, groups, rounds=200) == (0, 0)
 
 
 def test_calibration_error_is_the_gap_between_said_and_true():

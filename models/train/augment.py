@@ -99,9 +99,9 @@ def plain(margin: float) -> ClipAugment:
 def degraded(margin: float) -> dict[str, ClipAugment]:
     """Fixed, named qualities for calibration: the same clip as a worse line would bring it."""
     base = plain(margin)
-    named = {"as is": base, "jpeg 50": replace(base, jpeg=50), "half size": replace(base, scale=0.5)}
+    named = {"as is": base, "half size, jpeg 60": replace(base, scale=0.5, jpeg=60)}
     if shutil.which("ffmpeg") is not None:
-        named |= {"h264 crf 28": replace(base, h264=28), "h264 crf 36": replace(base, h264=36)}
+        named["h264 crf 32"] = replace(base, h264=32)
     return named
 
 

@@ -166,6 +166,35 @@ fn doctor_says_in_json_what_it_says_in_words() {
 }
 
 #[test]
+fn doctor_says_which_file_other_programs_load_the_plugin_from() {
+    let built = std::env::current_exe().unwrap().parent().unwrap().join("libgstdeepfake.so");
+    assert!(built.is_file(), "no {}: run the tests with cargo", built.display());
+    let folder = Folder::new();
+    let plugins = folder.path("plugins");
+    std::fs::create_dir(&plugins).unwrap();
+    let file = format!("{plugins}/libgstdeepfake.so");
+    std::fs::copy(built, &file).unwrap();
+    let plugin = |path: &str| {
+        let mut command = deepfake(&["doctor", "--json"]);
+        let output =
+            command.env("GST_PLUGIN_PATH", path).env("GST_REGISTRY", folder.path("registry")).output().unwrap();
+        let findings = json(&String::from_utf8_lossy(&output.stdout));
+        let checks = findings["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["name"] == "plugin").unwrap().clone()
+    };
+    let found = plugin(&plugins);
+    assert_eq!(found["state"], "ok", "{found}");
+    assert!(found["detail"].as_str().unwrap().contains(&file), "{found}");
+
+    // The head of a library: the scanner cannot load it.
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..4096]).unwrap();
+    let broken = plugin(&plugins);
+    assert_eq!(broken["state"], "failed", "{broken}");
+    assert!(!broken["mend"].as_str().unwrap().is_empty(), "{broken}");
+}
+
+#[test]
 fn doctor_without_onnx_runtime_fails_and_says_how_to_mend_it() {
     let output = deepfake(&["doctor"]).env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so").output().unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -15,6 +15,8 @@ use gstdeepfake::{
 use ndarray::{Array2, Array4};
 use serde::Serialize;
 
+use crate::files;
+
 const AFTER: &str = "\
 Exit code 0: deepfakedetect works with its default settings. 1: it does not; the lines with a cross say what to do.
 A device that is marked as optional may be missing: the CPU does its work.
@@ -102,28 +104,31 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     checks.extend(models);
     if runtime_works {
         checks.extend(devices(graph.or(detector_file).as_deref()));
-        checks.push(pipeline());
     }
-
-    let findings = Findings {
-        ok: checks.iter().all(|check| check.optional || check.state != State::Failed),
-        version: env!("CARGO_PKG_VERSION"),
-        checks,
-    };
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&findings)?);
+    checks.push(if works(&checks) {
+        pipeline()
     } else {
-        print(&findings);
-    }
+        Check::failed("Pipeline", "deepfakedetect", "not tried, for what is missing above", "")
+    });
+
+    let findings = Findings { ok: works(&checks), version: env!("CARGO_PKG_VERSION"), checks };
+    files::print(&if args.json { serde_json::to_string_pretty(&findings)? + "\n" } else { words(&findings) });
     Ok(if findings.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(findings: &Findings) {
+/// Whether nothing that is needed failed.
+fn works(checks: &[Check]) -> bool {
+    checks.iter().all(|check| check.optional || check.state != State::Failed)
+}
+
+fn words(findings: &Findings) -> String {
+    let mut text = String::new();
     let mut group = "";
     for check in &findings.checks {
         if check.group != group {
+            text += if group.is_empty() { "" } else { "\n" };
             group = check.group;
-            println!("{}{group}", if std::ptr::eq(check, &findings.checks[0]) { "" } else { "\n" });
+            text += &format!("{group}\n");
         }
         let sign = match check.state {
             State::Ok => "✓",
@@ -131,15 +136,14 @@ fn print(findings: &Findings) {
             State::Failed => "✗",
         };
         let optional = if check.optional && check.state == State::Failed { " (optional)" } else { "" };
-        println!("  {sign} {}{optional}: {}", check.name, indent(&check.detail));
+        text += &format!("  {sign} {}{optional}: {}\n", check.name, indent(&check.detail));
         if !check.mend.is_empty() {
-            println!("      → {}", indent(&check.mend));
+            text += &format!("      → {}\n", indent(&check.mend));
         }
     }
-    println!();
-    match findings.ok {
-        true => println!("deepfakedetect works with its default settings."),
-        false => println!("deepfakedetect does not work with its default settings: see the crosses above."),
+    text + match findings.ok {
+        true => "\ndeepfakedetect works with its default settings.\n",
+        false => "\ndeepfakedetect does not work with its default settings: see the crosses above.\n",
     }
 }
 

@@ -1,6 +1,6 @@
 //! Small services of the operating system.
 
-use std::{ffi::CString, fs, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path};
+use std::{ffi::CString, fs, io::Write, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path};
 
 use anyhow::{Context, Result};
 
@@ -13,6 +13,11 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(&partial, bytes)
         .and_then(|()| fs::rename(&partial, path))
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Prints to stdout. A reader that has gone (`deepfake … | head`) is no fault.
+pub fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// Bytes that may be written to the file system that `folder` is on.

@@ -6,6 +6,8 @@ use serde::Serialize;
 
 /// Draws of the bootstrap.
 const DRAWS: usize = 2000;
+/// Groups from which on an interval is given.
+const LEAST_GROUPS: usize = 5;
 /// Any number would do; it is fixed so that the same scores give the same interval.
 const SEED: u64 = 0x00DE_EBFA_4E00;
 /// Bins of the reliability diagram and of the expected calibration error.
@@ -178,10 +180,11 @@ fn by_group(scored: &[Scored]) -> Vec<Vec<usize>> {
 
 /// 95 % interval of the AUC by bootstrap over groups: 2000 times, as many groups as there are are drawn with
 /// replacement, all clips of a drawn group come along, and the AUC is taken; draws that hold one class only say
-/// nothing and are left out. `None` with fewer than two groups, or if fewer than half of the draws say something.
+/// nothing and are left out. `None` with fewer than five groups, whose interval would promise more than it knows, or if
+/// fewer than half of the draws say something.
 pub fn auc_interval(scored: &[Scored]) -> Option<(f64, f64)> {
     let groups = by_group(scored);
-    if groups.len() < 2 {
+    if groups.len() < LEAST_GROUPS {
         return None;
     }
     let mut order: Vec<usize> = (0..scored.len()).collect();
@@ -372,7 +375,7 @@ mod tests {
 
     #[test]
     fn perfect_and_reversed_scores_are_the_ends_of_the_scale() {
-        let perfect = Metrics::new(&clips(&[0.1, 0.2], &[0.8, 0.9]), 0, 0.5);
+        let perfect = Metrics::new(&clips(&[0.1, 0.2, 0.3], &[0.7, 0.8, 0.9]), 0, 0.5);
         close(perfect.auc, 1.0);
         close(perfect.eer, 0.0);
         close(perfect.tpr_at_fpr_1, 1.0);
@@ -451,16 +454,16 @@ mod tests {
     fn clips_of_one_group_are_no_independent_evidence() {
         let narrow: Vec<_> = clips(&[0.2, 0.6, 0.3, 0.5], &[0.4, 0.8, 0.55, 0.7]);
         let mut wide = narrow.clone();
-        // The same eight clips in two groups instead of eight.
+        // The same eight clips in five groups instead of eight.
         for (i, clip) in wide.iter_mut().enumerate() {
-            clip.group = GROUPS[i % 2];
+            clip.group = GROUPS[i % 5];
         }
         let spread = |scored: &[Scored]| auc_interval(scored).map(|(low, high)| high - low);
         assert!(spread(&wide).is_some() && spread(&narrow) != spread(&wide));
         for clip in &mut wide {
-            clip.group = "one";
+            clip.group = if clip.fake { "one" } else { "two" };
         }
-        assert_eq!(auc_interval(&wide), None);
+        assert_eq!(auc_interval(&wide), None, "two groups say nothing about a third");
     }
 
     #[test]

@@ -75,21 +75,33 @@ fn text(size: i32, color: &RGBColor) -> TextStyle<'static> {
     (FONT, size).into_font().color(color)
 }
 
-/// White ground, title and subtitle; what is left is for the chart.
+/// White ground, title, subtitle and notes, each behind a dot of its colour; what is left is for the chart. The notes
+/// stand above it because anywhere in it they may hide a part of the curve.
 fn page<DB: DrawingBackend>(
     area: &Area<DB>,
     title: &str,
     subject: &Subject,
+    notes: &[(String, RGBColor)],
 ) -> Result<Area<DB>, DrawingAreaErrorKind<DB::ErrorType>> {
     area.fill(&WHITE)?;
-    let (head, rest) = area.split_vertically(96);
-    head.draw_text(title, &text(34, &INK), (40, 22))?;
+    area.draw_text(title, &text(34, &INK), (40, 22))?;
     let about = format!(
         "{} · {} · {} real, {} fake, {} abstained",
         subject.model, subject.clips, subject.metrics.real, subject.metrics.fake, subject.metrics.abstained
     );
-    head.draw_text(&about, &text(20, &QUIET), (40, 66))?;
-    Ok(rest)
+    area.draw_text(&about, &text(20, &QUIET), (40, 64))?;
+    let (mut x, mut y) = (40, 112);
+    for (note, color) in notes {
+        // DejaVu's letters are 0.58 of their size wide on average.
+        let width = 60 + (note.chars().count() as f64 * 20.0 * 0.58) as i32;
+        if x > 40 && x + width > SIZE.0 as i32 - 20 {
+            (x, y) = (40, y + 32);
+        }
+        area.draw(&Circle::new((x + 8, y), 7, color.filled()))?;
+        area.draw_text(note, &text(20, &INK), (x + 26, y - 9))?;
+        x += width;
+    }
+    Ok(area.split_vertically(y as u32 + 16).1)
 }
 
 fn percent(value: &f64) -> String {
@@ -97,10 +109,17 @@ fn percent(value: &f64) -> String {
 }
 
 fn draw_roc<DB: DrawingBackend>(area: &Area<DB>, roc: &Roc, subject: &Subject) -> Drawn<DB> {
-    let area = page(area, "ROC: fakes caught against false alarms", subject)?;
+    let metrics = subject.metrics;
+    let mut notes = vec![(format!("AUC {}", with_interval(metrics)), CURVE)];
+    notes.extend(metrics.eer.map(|eer| (format!("equal error rate {:.1} %", eer * 100.0), CURVE)));
+    if let (Some(fpr), Some(tpr)) = (metrics.fpr, metrics.tpr) {
+        let at = metrics.threshold;
+        notes.push((format!("at score {at:.2}: {} caught, {} false alarms", percent(&tpr), percent(&fpr)), MARK));
+    }
+    let area = page(area, "ROC: fakes caught against false alarms", subject, &notes)?;
     let mut chart = ChartBuilder::on(&area)
         .margin(24)
-        .margin_right(40)
+        .margin_right(48)
         .x_label_area_size(70)
         .y_label_area_size(90)
         .build_cartesian_2d(0.0..1.0f64, 0.0..1.0f64)?;
@@ -122,38 +141,10 @@ fn draw_roc<DB: DrawingBackend>(area: &Area<DB>, roc: &Roc, subject: &Subject) -
     chart.draw_series(AreaSeries::new(line.iter().copied(), 0.0, CURVE.mix(0.10)))?;
     chart.draw_series(DashedLineSeries::new([(0.0, 0.0), (1.0, 1.0)], 8, 8, GUIDE.stroke_width(2)))?;
     chart.draw_series(LineSeries::new(line, CURVE.stroke_width(4)))?;
-    let metrics = subject.metrics;
     if let (Some(fpr), Some(tpr)) = (metrics.fpr, metrics.tpr) {
         chart.draw_series([Circle::new((fpr, tpr), 9, MARK.filled())])?;
     }
-    let mut notes = vec![(format!("AUC {}", with_interval(metrics)), CURVE)];
-    notes.extend(metrics.eer.map(|eer| (format!("equal error rate {:.1} %", eer * 100.0), CURVE)));
-    if let (Some(fpr), Some(tpr)) = (metrics.fpr, metrics.tpr) {
-        let at = format!(
-            "at score {:.2}: {:.0} % caught, {:.0} % false alarms",
-            metrics.threshold,
-            tpr * 100.0,
-            fpr * 100.0
-        );
-        notes.push((at, MARK));
-    }
-    legend(&area, 940, 750, &notes)?;
     area.present()
-}
-
-/// A box of text lines, each behind a dot of its colour, whose corner is `right` and `bottom` pixels into `area`.
-fn legend<DB: DrawingBackend>(area: &Area<DB>, right: i32, bottom: i32, notes: &[(String, RGBColor)]) -> Drawn<DB> {
-    // DejaVu's letters are 0.56 of their size wide on average.
-    let letters = notes.iter().map(|(note, _)| note.chars().count()).max().unwrap_or(0);
-    let (left, top) = (right - 70 - (letters as f64 * 21.0 * 0.56) as i32, bottom - notes.len() as i32 * 34 - 20);
-    area.draw(&Rectangle::new([(left, top), (right, bottom)], WHITE.mix(0.9).filled()))?;
-    area.draw(&Rectangle::new([(left, top), (right, bottom)], FAINT.stroke_width(2)))?;
-    for (row, (note, color)) in notes.iter().enumerate() {
-        let y = top + 27 + row as i32 * 34;
-        area.draw(&Circle::new((left + 22, y), 7, color.filled()))?;
-        area.draw_text(note, &text(21, &INK), (left + 42, y - 11))?;
-    }
-    Ok(())
 }
 
 fn with_interval(metrics: &Metrics) -> String {
@@ -199,11 +190,18 @@ impl ValueFormatter<f64> for Deviates {
 }
 
 fn draw_det<DB: DrawingBackend>(area: &Area<DB>, roc: &Roc, subject: &Subject) -> Drawn<DB> {
-    let area = page(area, "DET: fakes missed against false alarms", subject)?;
+    let metrics = subject.metrics;
+    let mut notes: Vec<_> =
+        metrics.eer.map(|eer| (format!("equal error rate {:.1} %", eer * 100.0), CURVE)).into_iter().collect();
+    if let (Some(fpr), Some(tpr)) = (metrics.fpr, metrics.tpr) {
+        let (at, missed) = (metrics.threshold, 1.0 - tpr);
+        notes.push((format!("at score {at:.2}: {} missed, {} false alarms", percent(&missed), percent(&fpr)), MARK));
+    }
+    let area = page(area, "DET: fakes missed against false alarms", subject, &notes)?;
     let axis = || Deviates(probit(DRAWABLE.start)..probit(DRAWABLE.end));
     let mut chart = ChartBuilder::on(&area)
         .margin(24)
-        .margin_right(40)
+        .margin_right(48)
         .x_label_area_size(70)
         .y_label_area_size(100)
         .build_cartesian_2d(axis(), axis())?;
@@ -226,34 +224,29 @@ fn draw_det<DB: DrawingBackend>(area: &Area<DB>, roc: &Roc, subject: &Subject) -
     ))?;
     let line = roc.corners.iter().map(|corner| (place(corner.fpr), place(1.0 - corner.tpr)));
     chart.draw_series(LineSeries::new(line, CURVE.stroke_width(4)))?;
-    let metrics = subject.metrics;
-    let mut notes = Vec::new();
     if let Some(eer) = metrics.eer {
         chart.draw_series([Circle::new((place(eer), place(eer)), 9, CURVE.filled())])?;
-        notes.push((format!("equal error rate {:.1} %", eer * 100.0), CURVE));
     }
     if let (Some(fpr), Some(tpr)) = (metrics.fpr, metrics.tpr) {
         chart.draw_series([Circle::new((place(fpr), place(1.0 - tpr)), 9, MARK.filled())])?;
-        let at = format!(
-            "at score {:.2}: {:.0} % missed, {:.0} % false alarms",
-            metrics.threshold,
-            (1.0 - tpr) * 100.0,
-            fpr * 100.0
-        );
-        notes.push((at, MARK));
     }
-    let high = notes.len() as i32 * 34 + 20;
-    legend(&area, 940, 44 + high, &notes)?;
     area.present()
 }
 
 fn draw_reliability<DB: DrawingBackend>(area: &Area<DB>, subject: &Subject) -> Drawn<DB> {
-    let area = page(area, "Reliability: what a score is worth", subject)?;
-    let (upper, lower) = area.split_vertically(610);
+    let (ece, brier) = (subject.metrics.ece.unwrap_or_default(), subject.metrics.brier.unwrap_or_default());
+    let notes = [
+        ("real".to_owned(), CURVE),
+        ("fake".to_owned(), MARK),
+        (format!("expected calibration error {ece:.3}"), QUIET),
+        (format!("Brier score {brier:.3}"), QUIET),
+    ];
+    let area = page(area, "Reliability: what a score is worth", subject, &notes)?;
+    let (upper, lower) = area.split_vertically(590);
     let bins = reliability(subject.scored);
     let mut chart = ChartBuilder::on(&upper)
         .margin(24)
-        .margin_right(40)
+        .margin_right(48)
         .x_label_area_size(36)
         .y_label_area_size(90)
         .build_cartesian_2d(0.0..1.0f64, 0.0..1.0f64)?;
@@ -272,23 +265,17 @@ fn draw_reliability<DB: DrawingBackend>(area: &Area<DB>, subject: &Subject) -> D
     chart.draw_series(DashedLineSeries::new([(0.0, 0.0), (1.0, 1.0)], 8, 8, GUIDE.stroke_width(2)))?;
     let filled: Vec<_> = bins.iter().filter(|bin| bin.count > 0).collect();
     // The gap that the calibration error sums up.
-    chart.draw_series(
-        filled.iter().map(|bin| {
-            PathElement::new([(bin.score, bin.score), (bin.score, bin.fake)], MARK.mix(0.6).stroke_width(5))
-        }),
-    )?;
-    chart.draw_series(LineSeries::new(filled.iter().map(|bin| (bin.score, bin.fake)), CURVE.stroke_width(3)))?;
-    chart.draw_series(filled.iter().map(|bin| Circle::new((bin.score, bin.fake), 8, CURVE.filled())))?;
-    let ece = subject.metrics.ece.unwrap_or_default();
-    let brier = subject.metrics.brier.unwrap_or_default();
-    let notes = [(format!("expected calibration error {ece:.3}"), MARK), (format!("Brier score {brier:.3}"), CURVE)];
-    legend(&upper, 540, 136, &notes)?;
+    chart.draw_series(filled.iter().map(|bin| {
+        PathElement::new([(bin.score, bin.score), (bin.score, bin.fake)], GUIDE.mix(0.7).stroke_width(5))
+    }))?;
+    chart.draw_series(LineSeries::new(filled.iter().map(|bin| (bin.score, bin.fake)), QUIET.stroke_width(3)))?;
+    chart.draw_series(filled.iter().map(|bin| Circle::new((bin.score, bin.fake), 8, QUIET.filled())))?;
 
     let highest = bins.iter().map(|bin| bin.count).max().unwrap_or(0).max(1) as f64;
     let mut chart = ChartBuilder::on(&lower)
         .margin(0)
         .margin_left(24)
-        .margin_right(40)
+        .margin_right(48)
         .x_label_area_size(70)
         .y_label_area_size(90)
         .build_cartesian_2d(0.0..1.0f64, 0.0..highest * 1.15)?;
@@ -316,6 +303,5 @@ fn draw_reliability<DB: DrawingBackend>(area: &Area<DB>, subject: &Subject) -> D
             Rectangle::new([(from, real), (to, real + fake)], MARK.mix(0.75).filled()),
         ])?;
     }
-    legend(&lower, 936, 92, &[("real".into(), CURVE), ("fake".into(), MARK)])?;
     area.present()
 }

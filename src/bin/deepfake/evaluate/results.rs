@@ -61,8 +61,8 @@ pub fn write(out: &Path, rows: &[Row], package: &ModelPackage) -> Result<()> {
             metrics: &figures.all,
         },
     )?;
-    print(&figures, rows);
-    println!("\nwritten to {}: scores.csv, metrics.json, {}", out.display(), plots.join(", "));
+    files::print(&table(&figures, rows));
+    files::print(&format!("\nwritten to {}: scores.csv, metrics.json, {}\n", out.display(), plots.join(", ")));
     Ok(())
 }
 
@@ -135,15 +135,15 @@ fn figures<'a>(rows: &[Row<'a>], package: &ModelPackage) -> Figures<'a> {
 }
 
 /// The table, and what is to be said of clips without a score.
-fn print(figures: &Figures, rows: &[Row]) {
+fn table(figures: &Figures, rows: &[Row]) -> String {
     let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.3}"));
     let line = |name: &str, metrics: &Metrics| {
         let interval = match (metrics.auc_low, metrics.auc_high) {
             (Some(low), Some(high)) => format!("{low:.3}–{high:.3}"),
             _ => "–".into(),
         };
-        println!(
-            "{name:<36} {:>5} {:>5} {:>5}  {:>6} {interval:>12}  {:>6} {:>6} {:>6} {:>6}",
+        format!(
+            "{name:<36} {:>5} {:>5} {:>5}  {:>6} {interval:>12}  {:>6} {:>6} {:>6} {:>6}\n",
             metrics.real,
             metrics.fake,
             metrics.abstained,
@@ -152,34 +152,36 @@ fn print(figures: &Figures, rows: &[Row]) {
             number(metrics.tpr),
             number(metrics.fpr),
             number(metrics.eer),
-        );
+        )
     };
     let all = &figures.all;
-    println!("model {}, fake from score {:.3} on\n", figures.model, all.threshold);
-    println!(
-        "{:<36} {:>5} {:>5} {:>5}  {:>6} {:>12}  {:>6} {:>6} {:>6} {:>6}",
+    let mut text = format!("model {}, fake from score {:.3} on\n\n", figures.model, all.threshold);
+    text += &format!(
+        "{:<36} {:>5} {:>5} {:>5}  {:>6} {:>12}  {:>6} {:>6} {:>6} {:>6}\n",
         "", "real", "fake", "abst.", "AUC", "95 %", "bal.", "caught", "alarms", "EER"
     );
-    line("all clips", all);
+    text += &line("all clips", all);
     for (title, part) in [("dataset", &figures.by.dataset), ("method", &figures.by.method)] {
         for (name, metrics) in part {
             let name: String = format!("{title} {name}").chars().take(36).collect();
-            line(&name, metrics);
+            text += &line(&name, metrics);
         }
     }
-    println!("\n{} clip(s) between the thresholds (\"uncertain\")", figures.uncertain);
+    text += &format!("\n{} clip(s) between the thresholds (\"uncertain\")\n", figures.uncertain);
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     for (_, outcome) in rows.iter().filter(|(_, outcome)| outcome.score.is_none()) {
         *reasons.entry(&outcome.reason).or_default() += 1;
     }
     if !reasons.is_empty() {
-        println!("{} clip(s) without a score:", all.abstained);
-        reasons.iter().for_each(|(reason, count)| println!("  {count} x {reason}"));
+        text += &format!("{} clip(s) without a score:\n", all.abstained);
+        text.extend(reasons.iter().map(|(reason, count)| format!("  {count} x {reason}\n")));
     }
     if all.auc.is_none() && all.real + all.fake > 0 {
         let missing = if all.real == 0 { "real" } else { "fake" };
-        println!("no {missing} clip has a score: AUC and all that compares the two classes cannot be computed");
+        text +=
+            &format!("no {missing} clip has a score: AUC and all that compares the two classes cannot be computed\n");
     }
+    text
 }
 
 #[cfg(test)]

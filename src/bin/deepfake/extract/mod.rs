@@ -248,12 +248,19 @@ pub fn run(args: Args) -> Result<()> {
     progress.finish();
     let _ = fs::remove_dir_all(&partial);
     // Also of a run that was stopped: what is done can be used.
-    let rows = write_manifest(out)?;
+    let rows = write_manifest(out);
     outcome?;
+    let rows = rows?;
 
-    println!("{rows} tracks in {} ({tracks} new, of {crops} crops)", out.join("manifest.csv").display());
+    files::print(&format!(
+        "{rows} tracks in {} ({tracks} new, of {crops} crops)\n",
+        out.join("manifest.csv").display()
+    ));
     if without > 0 {
-        println!("{without} clip(s) without a face that could be followed for {} crops", settings.least);
+        files::print(&format!(
+            "{without} clip(s) without a face that could be followed for {} crops\n",
+            settings.least
+        ));
     }
     if !failed.is_empty() {
         eprintln!("{} clip(s) failed; the next run tries them again:", failed.len());

@@ -17,7 +17,7 @@ pub struct FollowerSettings {
     pub detection_size: u32,
     /// Least confidence of a new face, 0..1.
     pub detection_threshold: f32,
-    /// The detector runs on every n-th frame that is given; tracks coast in between.
+    /// The detector runs on every n-th frame that is given; in between, tracks move on as they moved before.
     pub detect_interval: u32,
     /// Follow no more than this many faces: the largest.
     pub max_faces: usize,

@@ -92,7 +92,7 @@ mod tests {
     }
 
     fn checker(low: u8, high: u8) -> Vec<u8> {
-        (0..SIDE * SIDE).flat_map(|i| [if (i / 4 + i / SIDE / 4) % 2 == 0 { low } else { high }; 3]).collect()
+        (0..SIDE * SIDE).flat_map(|i| [if (i / 4 + i / SIDE / 4).is_multiple_of(2) { low } else { high }; 3]).collect()
     }
 
     #[track_caller]

@@ -168,7 +168,7 @@ impl ObjectImpl for DeepfakeDetect {
                     .build(),
                 glib::ParamSpecUInt::builder("detect-interval")
                     .nick("Detect interval")
-                    .blurb("Run the face detector on every n-th analysed frame; crops are taken only then")
+                    .blurb("Run the face detector on every n-th analysed frame; in between, boxes move on as they moved before")
                     .minimum(1)
                     .maximum(1000)
                     .default_value(default.detect_interval)

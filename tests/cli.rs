@@ -355,18 +355,47 @@ fn signal(process: &std::process::Child, signal: i32) {
     assert_eq!(unsafe { libc::kill(process.id() as i32, signal) }, 0);
 }
 
-#[test]
-fn an_interrupted_run_ends_with_130_and_goes_on_where_it_was() {
-    let Some(clips) = clips_and_detector() else { return };
-    let folder = Folder::new();
-    // Many links to one clip: enough work that the run is in its midst after the first ones.
+/// A list of many links to one clip: enough work that a run is in its midst after the first ones.
+fn many(folder: &Folder, clips: &Path) -> String {
     let mut list = "file,label\n".to_owned();
     for index in 0..10 {
         let name = format!("clip-{index}.mp4");
         std::os::unix::fs::symlink(clips.join("single_face.mp4"), folder.path(&name)).unwrap();
         list += &format!("{name},real\n");
     }
-    let list = folder.write("clips.csv", &list);
+    folder.write("clips.csv", &list)
+}
+
+#[test]
+fn a_worker_that_dies_takes_one_clip_with_it_and_not_the_run() {
+    let Some(clips) = clips_and_detector() else { return };
+    let folder = Folder::new();
+    let list = many(&folder, &clips);
+    let arguments = ["extract", "--clips", &list, "--size", "32", "--jobs", "1", "--out", &folder.path("crops")];
+    let mut child = deepfake(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert!(first.contains("1/10 clips"), "{first}");
+    let workers: Vec<i32> = std::fs::read_dir(format!("/proc/{}/task", child.id()))
+        .unwrap()
+        .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).ok())
+        .flat_map(|ids| ids.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(workers.len(), 1);
+    // SAFETY: the worker is a child of a process that is alive and waits for it.
+    assert_eq!(unsafe { libc::kill(workers[0], libc::SIGKILL) }, 0);
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(child.wait().unwrap().success(), "{rest:?}");
+    assert!(rest.iter().any(|line| line.starts_with("1 clip(s) failed")), "{rest:?}");
+    assert!(rest.last().unwrap().contains("worker process"), "{rest:?}");
+    assert_eq!(rows(&folder.read("crops/manifest.csv")).len(), 9);
+}
+
+#[test]
+fn an_interrupted_run_ends_with_130_and_goes_on_where_it_was() {
+    let Some(clips) = clips_and_detector() else { return };
+    let folder = Folder::new();
+    let list = many(&folder, &clips);
     let out = folder.path("crops");
     let arguments = ["extract", "--clips", &list, "--size", "32", "--jobs", "1", "--out", &out];
     let mut child = deepfake(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -1,8 +1,8 @@
 //! How far a run is: a bar on a terminal, a line now and then where there is none.
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, fmt::Write, time::Duration};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 pub struct Progress {
     bar: ProgressBar,
@@ -15,8 +15,8 @@ impl Progress {
     /// A run of `steps` steps.
     pub fn new(steps: usize, what: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{prefix} {wide_bar:.cyan/dim} {pos}/{len} clips, {eta} left  {msg}");
-        bar.set_style(style.expect("the template is well-formed"));
+        let style = ProgressStyle::with_template("{prefix} {wide_bar:.cyan/dim} {pos}/{len} clips, {left}  {msg}");
+        bar.set_style(style.expect("the template is well-formed").with_key("left", left));
         bar.set_prefix(what);
         // The clock goes on while a long clip is at work.
         bar.enable_steady_tick(Duration::from_millis(500));
@@ -37,4 +37,13 @@ impl Progress {
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Time left, from the mean time of a step: indicatif's own estimate trusts the last step, and clips differ in length.
+fn left(state: &ProgressState, out: &mut dyn Write) {
+    let (done, all) = (state.pos(), state.len().unwrap_or(0));
+    let _ = match state.elapsed().checked_div(done as u32) {
+        Some(each) => write!(out, "{:#} left", HumanDuration(each * all.saturating_sub(done) as u32)),
+        None => write!(out, "starting"),
+    };
 }

@@ -90,15 +90,15 @@ fn page<DB: DrawingBackend>(
         subject.model, subject.clips, subject.metrics.real, subject.metrics.fake, subject.metrics.abstained
     );
     area.draw_text(&about, &text(20, &QUIET), (40, 64))?;
-    let (mut x, mut y) = (40, 112);
+    let (mut x, mut y) = (40, 110);
     for (note, color) in notes {
-        // DejaVu's letters are 0.58 of their size wide on average.
-        let width = 60 + (note.chars().count() as f64 * 20.0 * 0.58) as i32;
+        // DejaVu's letters are 0.54 of their size wide on average.
+        let width = 60 + (note.chars().count() as f64 * 20.0 * 0.54) as i32;
         if x > 40 && x + width > SIZE.0 as i32 - 20 {
             (x, y) = (40, y + 32);
         }
         area.draw(&Circle::new((x + 8, y), 7, color.filled()))?;
-        area.draw_text(note, &text(20, &INK), (x + 26, y - 9))?;
+        area.draw_text(note, &text(20, &INK), (x + 26, y - 5))?;
         x += width;
     }
     Ok(area.split_vertically(y as u32 + 16).1)

@@ -26,10 +26,13 @@ TARGET_DIR=$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}")
 # Models and .deps are found from where the library lies; a target folder outside of the project hides them.
 [[ $TARGET_DIR == "$PWD"/* ]] || export DEEPFAKE_PATH="$PWD${DEEPFAKE_PATH:+:$DEEPFAKE_PATH}"
 
-# use_plugin PROFILE: GStreamer finds the plugin built with that profile, and only that one. The registry is our own,
-# so that neither an installed older version nor a cached "plugin could not be loaded" is taken for this build.
+# use_plugin PROFILE: GStreamer finds the plugin built with that profile, and only that one. It gets a folder of its own,
+# since GStreamer opens every library below the folder that it is given, and cargo keeps dozens there. The registry is
+# our own too, so that neither an older version nor a cached "plugin could not be loaded" is taken for this build.
 use_plugin() {
-    export GST_PLUGIN_PATH="$TARGET_DIR/$1"
+    mkdir -p "$TARGET_DIR/$1/gstreamer-1.0"
+    ln -sfn ../libgstdeepfake.so "$TARGET_DIR/$1/gstreamer-1.0/libgstdeepfake.so"
+    export GST_PLUGIN_PATH="$TARGET_DIR/$1/gstreamer-1.0"
     export GST_REGISTRY="$TARGET_DIR/gst-registry-$1.bin"
 }
 

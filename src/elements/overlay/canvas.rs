@@ -1,6 +1,7 @@
 //! Pictures to draw on, and their way onto a frame.
 
 use cairo::{Context, Format, ImageSurface};
+use gst::glib;
 use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoInfo, VideoOverlayFormatFlags};
 use gst_video::{VideoFrameExt, VideoFrameRef, VideoOverlayRectangle};
 
@@ -66,29 +67,87 @@ impl Ink {
         Self::Yuv { red, blue, full_range: info.colorimetry().range() == VideoColorRange::Range0_255 }
     }
 
-    /// The pixels as a buffer that overlay rectangles can share.
+    /// The pixels in this form, to be shared between frames.
     pub fn buffer(self, pixels: Pixels) -> gst::Buffer {
         let Size { width, height } = pixels.size;
-        let (format, data) = match self {
-            Self::Rgb if cfg!(target_endian = "little") => (VideoFormat::Bgra, pixels.data),
-            Self::Rgb => (VideoFormat::Argb, pixels.data),
-            Self::Yuv { red, blue, full_range } => (VideoFormat::Ayuv, to_ayuv(pixels.data, red, blue, full_range)),
+        let data = match self {
+            Self::Rgb => pixels.data,
+            Self::Yuv { red, blue, full_range } => to_ayuv(pixels.data, red, blue, full_range),
         };
         let mut buffer = gst::Buffer::from_mut_slice(data);
         let writable = buffer.get_mut().expect("nobody else has it yet");
         let flags = gst_video::VideoFrameFlags::empty();
-        gst_video::VideoMeta::add(writable, flags, format, width as u32, height as u32)
+        gst_video::VideoMeta::add(writable, flags, self.format(), width as u32, height as u32)
             .expect("four bytes a pixel, as allocated");
         buffer
     }
 
-    /// `buffer`, which this ink made, at a place on the frame.
-    pub fn rectangle(self, buffer: &gst::Buffer, area: Area) -> VideoOverlayRectangle {
-        let flags = match self {
-            Self::Rgb => VideoOverlayFormatFlags::PREMULTIPLIED_ALPHA,
-            Self::Yuv { .. } => VideoOverlayFormatFlags::empty(),
-        };
-        VideoOverlayRectangle::new_raw(buffer, area.x, area.y, area.width as u32, area.height as u32, flags)
+    fn format(self) -> VideoFormat {
+        match self {
+            Self::Rgb if cfg!(target_endian = "little") => VideoFormat::Bgra,
+            Self::Rgb => VideoFormat::Argb,
+            Self::Yuv { .. } => VideoFormat::Ayuv,
+        }
+    }
+
+    /// Blends a picture of this ink into the frame.
+    ///
+    /// GStreamer's blending unpacks and packs each row it touches from one edge of the frame to the other, which for the narrow
+    /// upright lines of a box is nearly all of its work. So it gets to see no more than the columns under the picture.
+    ///
+    /// # Errors
+    /// If the picture cannot be read, or the frame's format cannot be blended into.
+    pub fn blend(
+        self,
+        frame: &mut VideoFrameRef<&mut gst::BufferRef>,
+        picture: &Picture,
+    ) -> Result<(), glib::BoolError> {
+        let Picture { buffer, area } = picture;
+        let info = VideoInfo::builder(self.format(), area.width as u32, area.height as u32)
+            .flags_if(gst_video::VideoFlags::PREMULTIPLIED_ALPHA, self == Self::Rgb)
+            .build()?;
+        let source = VideoFrameRef::from_buffer_ref_readable(buffer, &info)?;
+        // From and up to whole chroma samples.
+        let left = area.x.max(0) & !1;
+        let right = ((area.right() + 1) & !1).min(frame.width() as i32);
+        if left >= right {
+            return Ok(());
+        }
+        let format = frame.format_info();
+        // SAFETY: the struct is plain data. The copy is used while `frame` is borrowed and mapped, and never unmapped. Each plane's
+        // pointer moves to column `left`, and the width shrinks with it, so that no row reaches further than before.
+        unsafe {
+            let mut view = std::ptr::read(frame.as_ptr());
+            for plane in 0..format.n_planes() {
+                let component = format.plane().iter().position(|&of| of == plane).unwrap_or(0);
+                let column = (left as usize) >> format.w_sub()[component];
+                let bytes = column * format.pixel_stride()[component] as usize;
+                view.data[plane as usize] = view.data[plane as usize].byte_add(bytes);
+            }
+            view.info.width = right - left;
+            let source = source.as_ptr().cast_mut();
+            glib::result_from_gboolean!(
+                gst_video::ffi::gst_video_blend(&mut view, source, area.x - left, area.y, 1.0),
+                "{:?} cannot be blended into",
+                frame.format()
+            )
+        }
+    }
+}
+
+/// A drawn picture and its place on the frame.
+#[derive(Clone)]
+pub struct Picture {
+    pub buffer: gst::Buffer,
+    pub area: Area,
+}
+
+impl Picture {
+    /// The picture, drawn with [`Ink::Rgb`], as part of a composition.
+    pub fn rectangle(&self) -> VideoOverlayRectangle {
+        let Area { x, y, width, height } = self.area;
+        let flags = VideoOverlayFormatFlags::PREMULTIPLIED_ALPHA;
+        VideoOverlayRectangle::new_raw(&self.buffer, x, y, width as u32, height as u32, flags)
     }
 }
 
@@ -123,11 +182,11 @@ fn to_ayuv(mut data: Vec<u8>, red: f64, blue: f64, full_range: bool) -> Vec<u8> 
     data
 }
 
-/// Makes the unused byte of each pixel under `areas` opaque, in formats that have one.
+/// Makes the unused byte of each pixel under `area` opaque, in formats that have one.
 ///
 /// GStreamer's blending takes that byte for alpha. Cameras and screen grabs leave it at zero, and a half-transparent plate would come
 /// out opaque.
-pub fn fill_padding(frame: &mut VideoFrameRef<&mut gst::BufferRef>, areas: &[Area]) {
+pub fn fill_padding(frame: &mut VideoFrameRef<&mut gst::BufferRef>, area: Area) {
     let offset = match frame.format() {
         VideoFormat::Rgbx | VideoFormat::Bgrx => 3,
         VideoFormat::Xrgb | VideoFormat::Xbgr => 0,
@@ -136,13 +195,11 @@ pub fn fill_padding(frame: &mut VideoFrameRef<&mut gst::BufferRef>, areas: &[Are
     let stride = frame.plane_stride()[0] as usize;
     let (width, height) = (frame.width() as i32, frame.height() as i32);
     let Ok(data) = frame.plane_data_mut(0) else { return };
-    for area in areas {
-        for y in area.y.max(0)..area.bottom().min(height) {
-            let row = y as usize * stride;
-            let pixels = row + area.x.max(0) as usize * 4..row + area.right().clamp(0, width) as usize * 4;
-            for pixel in data.get_mut(pixels).unwrap_or_default().chunks_exact_mut(4) {
-                pixel[offset] = 255;
-            }
+    for y in area.y.max(0)..area.bottom().min(height) {
+        let row = y as usize * stride;
+        let pixels = row + area.x.max(0) as usize * 4..row + area.right().clamp(0, width) as usize * 4;
+        for pixel in data.get_mut(pixels).unwrap_or_default().chunks_exact_mut(4) {
+            pixel[offset] = 255;
         }
     }
 }

@@ -13,7 +13,7 @@ use gst_video::{
     VideoOverlayComposition, VideoOverlayCompositionMeta, VideoRegionOfInterestMeta,
 };
 
-use super::canvas::{self, Ink, Pixels};
+use super::canvas::{self, Ink, Picture, Pixels};
 use super::history::History;
 use super::label::{Label, Metrics, Parts};
 use super::layout::{self, Area, Place, Size, Wish};
@@ -86,9 +86,22 @@ struct State {
     history: History,
     /// Where the label of each track was in the frame before.
     places: HashMap<u32, Place>,
-    /// Pictures of the last scene: a box that only moves is not drawn again.
-    drawn: HashMap<Content, gst::Buffer>,
-    last: Option<(Scene, VideoOverlayComposition)>,
+    drawn: Option<Drawn>,
+}
+
+/// The last scene and its pictures, in the same order.
+struct Drawn {
+    scene: Scene,
+    pictures: Vec<Picture>,
+    /// Made when first attached.
+    composition: Option<VideoOverlayComposition>,
+}
+
+impl Drawn {
+    fn composition(&mut self) -> &VideoOverlayComposition {
+        let pictures = &self.pictures;
+        self.composition.get_or_insert_with(|| pictures.iter().map(Picture::rectangle).collect())
+    }
 }
 
 /// A face to be drawn.
@@ -111,26 +124,20 @@ impl State {
             pen,
             history: History::default(),
             places: HashMap::new(),
-            drawn: HashMap::new(),
-            last: None,
+            drawn: None,
         }
     }
 
     fn set_way(&mut self, way: Way) {
         self.way = way;
         self.ink = ink(&self.info, way);
-        self.forget_pictures();
+        self.drawn = None;
     }
 
     fn set_settings(&mut self, settings: Settings) {
         (self.metrics, self.pen) = measures(&self.info, &settings);
         self.settings = settings;
-        self.forget_pictures();
-    }
-
-    fn forget_pictures(&mut self) {
-        self.drawn.clear();
-        self.last = None;
+        self.drawn = None;
     }
 
     fn frame(&self) -> Size {
@@ -189,38 +196,40 @@ impl State {
             if let Some(place) = place
                 && let Some(label) = forms[place.form].take()
             {
-                scene.push((Content::Label(label), place.area));
+                let parts = label.split(&self.metrics, place.area);
+                scene.extend(parts.map(|(part, area)| (Content::Label(part), area)));
             }
         }
         scene
     }
 
-    /// The scene as a composition; the one of before if nothing changed.
-    fn compose(&mut self, scene: Scene) -> Result<VideoOverlayComposition, cairo::Error> {
-        if let Some((last, composition)) = &self.last
-            && *last == scene
-        {
-            return Ok(composition.clone());
+    /// The scene as pictures; those of before if nothing changed.
+    fn draw(&mut self, scene: Scene) -> Result<&mut Drawn, cairo::Error> {
+        if !self.drawn.as_ref().is_some_and(|drawn| drawn.scene == scene) {
+            // What was drawn before and is still in the scene, if elsewhere, is not drawn again.
+            let mut known: HashMap<Content, gst::Buffer> = self.drawn.take().map_or_else(HashMap::new, |drawn| {
+                drawn
+                    .scene
+                    .into_iter()
+                    .zip(drawn.pictures)
+                    .map(|((content, _), picture)| (content, picture.buffer))
+                    .collect()
+            });
+            let mut pictures = Vec::with_capacity(scene.len());
+            for (content, area) in &scene {
+                let buffer = match known.get(content) {
+                    Some(buffer) => buffer.clone(),
+                    None => {
+                        let buffer = self.ink.buffer(self.paint(content)?);
+                        known.insert(content.clone(), buffer.clone());
+                        buffer
+                    }
+                };
+                pictures.push(Picture { buffer, area: *area });
+            }
+            self.drawn = Some(Drawn { scene, pictures, composition: None });
         }
-        let mut drawn = HashMap::with_capacity(scene.len());
-        let mut composition = VideoOverlayComposition::default();
-        let writable = composition.get_mut().expect("nobody else has it yet");
-        for (content, area) in &scene {
-            let buffer = match drawn.get(content) {
-                Some(buffer) => buffer,
-                None => {
-                    let buffer = match self.drawn.remove(content) {
-                        Some(buffer) => buffer,
-                        None => self.ink.buffer(self.paint(content)?),
-                    };
-                    drawn.entry(content.clone()).or_insert(buffer)
-                }
-            };
-            writable.add_rectangle(&self.ink.rectangle(buffer, *area));
-        }
-        self.drawn = drawn;
-        self.last = Some((scene, composition.clone()));
-        Ok(composition)
+        Ok(self.drawn.as_mut().expect("just made"))
     }
 
     fn paint(&self, content: &Content) -> Result<Pixels, cairo::Error> {
@@ -542,28 +551,29 @@ impl BaseTransformImpl for DeepfakeOverlay {
         if scene.is_empty() {
             return Ok(gst::FlowSuccess::Ok);
         }
-        let areas: Vec<_> = scene.iter().map(|(_, area)| *area).collect();
-        let composition = state.compose(scene).map_err(|err| {
+        let (way, ink, info) = (state.way, state.ink, state.info.clone());
+        let drawn = state.draw(scene).map_err(|err| {
             gst::element_imp_error!(self, gst::LibraryError::Failed, ["Cannot draw: {err}"]);
             gst::FlowError::Error
         })?;
-        match state.way {
-            Way::Attach => attach(buffer, composition),
-            Way::Ask | Way::Blend => {
-                let mut frame = VideoFrameRef::from_buffer_ref_writable(buffer, &state.info).map_err(|_| {
-                    gst::element_imp_error!(
-                        self,
-                        gst::ResourceError::Write,
-                        ["Cannot map a frame for writing: it is smaller than its caps say, or not in system memory"]
-                    );
-                    gst::FlowError::Error
-                })?;
-                canvas::fill_padding(&mut frame, &areas);
-                composition.blend(&mut frame).map_err(|err| {
-                    gst::element_imp_error!(self, gst::LibraryError::Failed, ["Cannot blend: {err}"]);
-                    gst::FlowError::Error
-                })?;
-            }
+        if way == Way::Attach {
+            attach(buffer, drawn.composition());
+            return Ok(gst::FlowSuccess::Ok);
+        }
+        let mut frame = VideoFrameRef::from_buffer_ref_writable(buffer, &info).map_err(|_| {
+            gst::element_imp_error!(
+                self,
+                gst::ResourceError::Write,
+                ["Cannot map a frame for writing: it is smaller than its caps say, or not in system memory"]
+            );
+            gst::FlowError::Error
+        })?;
+        for picture in &drawn.pictures {
+            canvas::fill_padding(&mut frame, picture.area);
+            ink.blend(&mut frame, picture).map_err(|err| {
+                gst::element_imp_error!(self, gst::LibraryError::Failed, ["Cannot blend: {err}"]);
+                gst::FlowError::Error
+            })?;
         }
         Ok(gst::FlowSuccess::Ok)
     }
@@ -603,12 +613,12 @@ impl DeepfakeOverlay {
 }
 
 /// Adds the composition to what others may have attached before.
-fn attach(buffer: &mut gst::BufferRef, composition: VideoOverlayComposition) {
+fn attach(buffer: &mut gst::BufferRef, composition: &VideoOverlayComposition) {
     if let Some(mut meta) = buffer.meta_mut::<VideoOverlayCompositionMeta>() {
         let all: VideoOverlayComposition = meta.overlay().iter().chain(composition.iter()).collect();
         meta.set_overlay(&all);
     } else {
-        VideoOverlayCompositionMeta::add(buffer, &composition);
+        VideoOverlayCompositionMeta::add(buffer, composition);
     }
 }
 

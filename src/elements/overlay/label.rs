@@ -8,7 +8,7 @@ use cairo::{Context, LineCap, LineJoin};
 
 use super::canvas::{Canvas, Pixels};
 use super::history::Sample;
-use super::layout::{Size, even};
+use super::layout::{Area, Size, even};
 use super::theme::{self, Color, INK, INK_DIM, Mark};
 use crate::analysis::verdict::State;
 use crate::report::FaceReport;
@@ -36,6 +36,8 @@ impl Parts {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Label {
     size: Size,
+    /// The rows of it to be drawn: all, or one of the parts that [`Label::split`] makes.
+    rows: (i32, i32),
     state: Option<State>,
     compact: bool,
     /// The verdict, and beside it the score or what is known instead.
@@ -177,6 +179,11 @@ impl Metrics {
         Some(Size { width: even(width + 0.5), height: even(height + 0.5) })
     }
 
+    /// Width of the strip's line.
+    fn line(&self) -> f64 {
+        (self.em * 0.11).max(1.5)
+    }
+
     fn strip_gap(&self) -> f64 {
         (self.em * 0.4).round()
     }
@@ -235,6 +242,7 @@ impl Metrics {
         let axis = Axis { span: span_s, tick: tick(span_s) };
         Some(Label {
             size,
+            rows: (0, size.height),
             state: Some(face.state),
             compact: false,
             title: theme::words(face.state, face.reason),
@@ -259,8 +267,10 @@ impl Metrics {
         }
         width += self.pad * 0.8;
         let height = self.ring_compact + (self.em * 0.5).round();
+        let size = Size { width: even(width + 0.5), height: even(height + 0.5) };
         Some(Label {
-            size: Size { width: even(width + 0.5), height: even(height + 0.5) },
+            size,
+            rows: (0, size.height),
             compact: true,
             // The ring is too small to read a count off, but its filling still shows.
             track: String::new(),
@@ -274,6 +284,7 @@ impl Metrics {
     pub fn plain(&self, track_id: i32) -> Option<Label> {
         let plain = Label {
             size: Size::default(),
+            rows: (0, 0),
             state: None,
             compact: true,
             title: "Face",
@@ -296,9 +307,11 @@ impl Metrics {
             let y = sample.score.map(|score| (score * (height - 6.0) + 3.0).round() as i32);
             for pts in [sample.pts, sample.until] {
                 let age = newest.saturating_sub(pts) as f64;
-                let x = ((1.0 - age / span) * width).round().max(-1e6) as i32;
+                // On whole line widths: finer detail would be drawn over, not seen.
+                let step = (self.line() * 2.0).round();
+                let x = (((1.0 - age / span) * width / step).round().max(-1e6) * step) as i32;
                 let apart = last.is_some_and(|last| pts == sample.pts && pts.saturating_sub(last) > BREAK_NS);
-                // Of samples on the same half pixel the highest is kept: a spike must not vanish.
+                // Of samples at the same place the highest is kept: a spike must not vanish.
                 match points.last_mut() {
                     Some(point) if point.x == x && point.state == sample.state && !apart => point.y = point.y.max(y),
                     _ => points.push(Point { x, y, state: sample.state, apart }),
@@ -308,6 +321,34 @@ impl Metrics {
         }
         points
     }
+}
+
+/// The pixel columns that a line through `points` crosses, from `left` on: each column's x, and the line's highest and lowest y in it.
+fn columns(points: impl Iterator<Item = (f64, f64)>, left: f64) -> Vec<(f64, f64, f64)> {
+    let mut columns: Vec<(f64, f64, f64)> = Vec::new();
+    let mut add = |column: f64, a: f64, b: f64| match columns.last_mut() {
+        Some(last) if last.0 == column => (last.1, last.2) = (last.1.min(a).min(b), last.2.max(a).max(b)),
+        _ => columns.push((column, a.min(b), a.max(b))),
+    };
+    let mut before: Option<(f64, f64)> = None;
+    for (x, y) in points {
+        let (from_x, from_y) = before.replace((x, y)).unwrap_or((x, y));
+        if x < left {
+            continue;
+        }
+        let slope = if x > from_x { (y - from_y) / (x - from_x) } else { 0.0 };
+        let mut column = from_x.max(left).floor();
+        loop {
+            let start = column.max(from_x);
+            let end = (column + 1.0).min(x);
+            add(column, from_y + slope * (start - from_x), if end >= x { y } else { from_y + slope * (end - from_x) });
+            column += 1.0;
+            if column >= x {
+                break;
+            }
+        }
+    }
+    columns
 }
 
 /// P(fake) in words. Never 0 % or 100 %: nothing is that sure.
@@ -329,8 +370,28 @@ impl Label {
         self.size
     }
 
+    /// The label in parts, each with its place in the label placed at `area`: the strip changes with every score, the head does
+    /// not, and text is dear to draw.
+    pub fn split(self, metrics: &Metrics, area: Area) -> impl Iterator<Item = (Label, Area)> {
+        let Size { width, height } = self.size;
+        let cut = even(metrics.pad + metrics.head_height + metrics.strip_gap() / 2.0);
+        let part = |rows: (i32, i32)| Area::new(area.x, area.y + rows.0, width, rows.1 - rows.0);
+        let (head, strip) = if self.strip.is_none() || !metrics.parts.head() {
+            (None, (self, area))
+        } else {
+            let head = Label { rows: (0, cut), strip: None, ..self.clone() };
+            let rows = (cut, height);
+            let strip =
+                Label { rows, title: "", value: String::new(), track: String::new(), caption: "", fill: None, ..self };
+            (Some((head, part((0, cut)))), (strip, part(rows)))
+        };
+        head.into_iter().chain([strip])
+    }
+
     pub fn paint(&self, metrics: &Metrics) -> Result<Pixels, cairo::Error> {
-        let canvas = Canvas::new(self.size)?;
+        let (top, bottom) = self.rows;
+        let canvas = Canvas::new(Size { width: self.size.width, height: bottom - top })?;
+        canvas.cr.translate(0.0, -f64::from(top));
         Painter { cr: &canvas.cr, metrics, color: theme::look(self.state).color, label: self }.paint()?;
         canvas.finish()
     }
@@ -363,7 +424,7 @@ impl Painter<'_> {
             return Ok(());
         }
         let left = self.metrics.accent() + pad;
-        if self.metrics.parts.head() {
+        if self.metrics.parts.head() && self.label.rows.0 == 0 {
             self.head(left, pad)?;
         }
         if let Some(points) = &self.label.strip {
@@ -537,12 +598,9 @@ impl Painter<'_> {
         cr.rectangle(left, (top + height / 2.0).round(), width, 1.0);
         cr.fill()?;
 
-        let stroke = (metrics.em * 0.11).max(1.5);
+        let stroke = metrics.line();
         let x = |point: &Point| left + f64::from(point.x) / 2.0;
         let y = |height: i32| bottom - f64::from(height) / 2.0;
-        cr.set_line_width(stroke);
-        cr.set_line_cap(LineCap::Round);
-        cr.set_line_join(LineJoin::Round);
         // Runs of one state, each in its colour; a run begins at the end of the run before, so that the line has no holes.
         let mut start = 0;
         while start < points.len() {
@@ -554,19 +612,19 @@ impl Painter<'_> {
             let run = &points[start - usize::from(joins)..end];
             let color = theme::look(Some(state)).color;
             if scored {
-                cr.new_path();
-                for point in run {
-                    cr.line_to(x(point), y(point.y.unwrap_or(0)));
-                }
-                let line = cr.copy_path()?;
-                cr.line_to(x(&run[run.len() - 1]), bottom);
-                cr.line_to(x(&run[0]), bottom);
-                cr.close_path();
+                // In columns of a pixel: upright boxes are many times cheaper to fill than a stroked path.
+                let columns = columns(run.iter().map(|point| (x(point), y(point.y.unwrap_or(0)))), left);
                 self.source(color, 0.3);
+                for &(column, high, low) in &columns {
+                    let middle = (high + low) / 2.0;
+                    cr.rectangle(column, middle, 1.0, bottom - middle);
+                }
                 cr.fill()?;
-                cr.append_path(&line);
                 self.source(color, 1.0);
-                cr.stroke()?;
+                for &(column, high, low) in &columns {
+                    cr.rectangle(column, high - stroke / 2.0, 1.0, low - high + stroke);
+                }
+                cr.fill()?;
             } else {
                 // No score: a thread along the foot, up to where the next run begins.
                 let until = points.get(end).filter(|next| !next.apart).map_or(x(&run[run.len() - 1]), x);
@@ -643,6 +701,21 @@ mod tests {
     fn without_parts_there_is_no_label() {
         let parts = Parts { text: false, window: false, history: false };
         assert_eq!(Metrics::new("Sans", 18.0, parts).label(&testing::face(1), [].iter(), 0, 10), None);
+    }
+
+    #[test]
+    fn a_line_becomes_columns_without_gaps() {
+        let line = |points: &[(f64, f64)], left| columns(points.iter().copied(), left);
+        assert_eq!(
+            line(&[(0.0, 0.0), (4.0, 8.0)], 0.0),
+            [(0.0, 0.0, 2.0), (1.0, 2.0, 4.0), (2.0, 4.0, 6.0), (3.0, 6.0, 8.0)]
+        );
+        // What lies left of the strip is cut; the line goes on as if it were there.
+        assert_eq!(line(&[(-2.0, 0.0), (2.0, 4.0)], 0.0), [(0.0, 2.0, 3.0), (1.0, 3.0, 4.0)]);
+        // A lone point is a dot; a step up is one tall column.
+        assert_eq!(line(&[(3.5, 1.0)], 0.0), [(3.0, 1.0, 1.0)]);
+        assert_eq!(line(&[(1.0, 0.0), (1.5, 6.0), (2.0, 0.0)], 0.0), [(1.0, 0.0, 6.0)]);
+        assert!(line(&[(-1e6, 0.0), (-5e5, 1.0)], 0.0).is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use gst::prelude::*;
 use gst_check::Harness;
-use gst_video::{VideoFormat, VideoInfo, VideoOverlayCompositionMeta, prelude::*};
+use gst_video::{VideoFormat, VideoInfo, VideoOverlayCompositionMeta};
 use gstdeepfake::analysis::verdict::State;
 use gstdeepfake::report::{self, FaceReport, FrameReport};
 

@@ -531,15 +531,50 @@ fn child() {
     unsafe { libc::_exit(0) }
 }
 
-fn spawn_child() -> Command {
+/// As `child`: what it does to itself would hit the other tests too.
+#[test]
+#[ignore = "the child of the test of a file size limit"]
+fn child_with_a_limit() {
+    let limit = |bytes| {
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) }, 0);
+    };
+    let (_folder, location) = place();
+    let mut log = Log::new(&location, &[]);
+    log.push(buffer(0));
+    log.end();
+    let length = fs::metadata(&location).unwrap().len();
+    log.stop();
+
+    // Room for one and a half lines more.
+    limit(length * 5 / 2);
+    let mut log = Log::new(&location, &[]);
+    (1..10).for_each(|frame| log.push(buffer(frame)));
+    assert!(log.wait(gst::MessageType::Warning).contains("File too large"));
+    // The half line was taken back.
+    assert_frames(&location, [0, 1]);
+    limit(libc::RLIM_INFINITY);
+    log.end();
+    assert_frames(&location, 0..10);
+    log.assert_stats(&[("lines-written", 9), ("lines-dropped", 0), ("troubles", 1)]);
+}
+
+#[test]
+fn a_line_for_which_there_is_half_the_room_is_written_whole_later() {
+    let output = spawn_child("child_with_a_limit").output().unwrap();
+    assert!(output.status.success(), "{} {}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+}
+
+fn spawn_child(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", "child", "--nocapture"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(["--ignored", "--exact", name, "--nocapture"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
 #[test]
 fn lines_on_the_standard_output_come_whole() {
-    let output = spawn_child().output().unwrap();
+    let output = spawn_child("child").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     // The test harness of the child writes there too.
@@ -551,7 +586,7 @@ fn lines_on_the_standard_output_come_whole() {
 fn a_closed_standard_output_ends_neither_the_process_nor_the_stream() {
     let (_folder, location) = place();
     mkfifo(&location);
-    let mut child = spawn_child().env("DEEPFAKELOG_TEST_FIFO", &location).spawn().unwrap();
+    let mut child = spawn_child("child").env("DEEPFAKELOG_TEST_FIFO", &location).spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     while !line.contains("\"pts\":360000000,") {

@@ -24,7 +24,7 @@ pub enum Event {
 /// Starts the thread, which ends after [`Queue::close`].
 pub fn spawn(queue: Arc<Queue>, output: Output, tell: impl Fn(Event) + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name("deepfakelog".into()).spawn(move || {
-        block_sigpipe();
+        block_signals();
         // Lets go of those who wait even if something in here panics.
         let _guard = Quit(&queue);
         run(&queue, output, tell);
@@ -82,13 +82,15 @@ fn run(queue: &Queue, mut output: Output, tell: impl Fn(Event)) {
     }
 }
 
-/// A pipe without reader then gives an error (EPIPE). Applications in C, gst-launch-1.0 among them, leave SIGPIPE as it is, and it would end them.
-fn block_sigpipe() {
+/// A pipe without reader (SIGPIPE) and a file as long as `ulimit -f` allows (SIGXFSZ) then give errors. Both signals
+/// end the process otherwise: applications in C, gst-launch-1.0 among them, leave them as they are.
+fn block_signals() {
     // SAFETY: the set is initialised before it is used, and the old mask is not asked for.
     unsafe {
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         libc::sigaddset(&raw mut set, libc::SIGPIPE);
+        libc::sigaddset(&raw mut set, libc::SIGXFSZ);
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
     }
 }

@@ -98,7 +98,7 @@ fn page<DB: DrawingBackend>(
             (x, y) = (40, y + 32);
         }
         area.draw(&Circle::new((x + 8, y), 7, color.filled()))?;
-        area.draw_text(note, &text(20, &INK), (x + 26, y - 5))?;
+        area.draw_text(note, &text(20, &INK), (x + 26, y - 7))?;
         x += width;
     }
     Ok(area.split_vertically(y as u32 + 16).1)

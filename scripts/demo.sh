@@ -82,7 +82,12 @@ analyse real
 analyse manipulated
 
 heading 'Verdicts'
-python3 scripts/verdicts.py "$out/real.jsonl" "$out/manipulated.jsonl"
+table=$(python3 scripts/verdicts.py "$out/real.jsonl" "$out/manipulated.jsonl")
+printf '%s\n' "$table"
+if ! grep -q '^ *manipulated .* fake$' <<<"$table"; then
+    echo
+    echo 'The manipulation was not called fake. Models miss some; how often this one does is in its README.md in models/.'
+fi
 cat <<END
 
 Files:

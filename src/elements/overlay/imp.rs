@@ -197,7 +197,7 @@ impl State {
                 && let Some(label) = forms[place.form].take()
             {
                 let parts = label.split(&self.metrics, place.area);
-                scene.extend(parts.map(|(part, area)| (Content::Label(part), area)));
+                scene.extend(parts.into_iter().map(|(part, area)| (Content::Label(part), area)));
             }
         }
         scene

@@ -184,6 +184,11 @@ impl Metrics {
         (self.em * 0.11).max(1.5)
     }
 
+    /// First row of the strip in the full form.
+    fn strip_top(&self) -> f64 {
+        self.pad + if self.parts.head() { self.head_height + self.strip_gap() } else { 0.0 }
+    }
+
     fn strip_gap(&self) -> f64 {
         (self.em * 0.4).round()
     }
@@ -370,22 +375,26 @@ impl Label {
         self.size
     }
 
-    /// The label in parts, each with its place in the label placed at `area`: the strip changes with every score, the head does
-    /// not, and text is dear to draw.
-    pub fn split(self, metrics: &Metrics, area: Area) -> impl Iterator<Item = (Label, Area)> {
-        let Size { width, height } = self.size;
-        let cut = even(metrics.pad + metrics.head_height + metrics.strip_gap() / 2.0);
-        let part = |rows: (i32, i32)| Area::new(area.x, area.y + rows.0, width, rows.1 - rows.0);
-        let (head, strip) = if self.strip.is_none() || !metrics.parts.head() {
-            (None, (self, area))
-        } else {
-            let head = Label { rows: (0, cut), strip: None, ..self.clone() };
-            let rows = (cut, height);
-            let strip =
-                Label { rows, title: "", value: String::new(), track: String::new(), caption: "", fill: None, ..self };
-            (Some((head, part((0, cut)))), (strip, part(rows)))
+    /// The label in parts, each with its place in the label placed at `area`: the strip changes with every score, the head above
+    /// and the axis below it do not, and text is dear to draw.
+    pub fn split(self, metrics: &Metrics, area: Area) -> Vec<(Label, Area)> {
+        if self.strip.is_none() {
+            return vec![(self, area)];
+        }
+        let foot = even(metrics.strip_top() + metrics.strip_height + 1.0).min(self.size.height);
+        let head = if metrics.parts.head() { even(metrics.strip_top() - metrics.strip_gap() / 2.0) } else { 0 };
+        let part = |label: Label| {
+            let (top, bottom) = label.rows;
+            (bottom > top).then(|| (label, Area { y: area.y + top, height: bottom - top, ..area }))
         };
-        head.into_iter().chain([strip])
+        let blank =
+            Label { title: "", value: String::new(), track: String::new(), caption: "", fill: None, ..self.clone() };
+        let parts = [
+            Label { rows: (0, head), strip: None, ..self.clone() },
+            Label { rows: (foot, self.size.height), strip: None, ..blank.clone() },
+            Label { rows: (head, foot), ..blank },
+        ];
+        parts.into_iter().filter_map(part).collect()
     }
 
     pub fn paint(&self, metrics: &Metrics) -> Result<Pixels, cairo::Error> {
@@ -424,13 +433,16 @@ impl Painter<'_> {
             return Ok(());
         }
         let left = self.metrics.accent() + pad;
-        if self.metrics.parts.head() && self.label.rows.0 == 0 {
+        let (first, last) = self.label.rows;
+        if self.metrics.parts.head() && first == 0 {
             self.head(left, pad)?;
         }
+        let top = self.metrics.strip_top();
         if let Some(points) = &self.label.strip {
-            let top =
-                pad + self.metrics.head_height + if self.metrics.parts.head() { self.metrics.strip_gap() } else { 0.0 };
             self.strip(left, top, points)?;
+        }
+        if self.metrics.axis_height > 0.0 && last == self.label.size.height {
+            self.axis(left, top + self.metrics.strip_height);
         }
         Ok(())
     }
@@ -642,15 +654,16 @@ impl Painter<'_> {
             self.source(theme::look(Some(*state)).color, 1.0);
             cr.fill()?;
         }
-        cr.restore()?;
+        cr.restore()
+    }
 
-        if metrics.axis_height > 0.0 {
-            let kind = Type { size: metrics.small * 0.86, bold: false };
-            let baseline = (bottom + metrics.axis_height).round();
-            self.text(&format!("\u{2212}{span}\u{202f}s"), kind, INK_DIM, left, baseline, 0.0);
-            self.text("now", kind, INK_DIM, left + width, baseline, 1.0);
-        }
-        Ok(())
+    /// What the strip's ends stand for.
+    fn axis(&self, left: f64, top: f64) {
+        let kind = Type { size: self.metrics.small * 0.86, bold: false };
+        let baseline = (top + self.metrics.axis_height).round();
+        let span = self.label.axis.span;
+        self.text(&format!("\u{2212}{span}\u{202f}s"), kind, INK_DIM, left, baseline, 0.0);
+        self.text("now", kind, INK_DIM, left + self.metrics.inner_width(), baseline, 1.0);
     }
 }
 

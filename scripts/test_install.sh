@@ -18,7 +18,8 @@ clean() {
 }
 
 for element in deepfakedetect deepfakeoverlay deepfakelog; do
-    clean gst-inspect-1.0 --exists "$element" || { echo "install: $element is not found" >&2; exit 1; }
+    # Not --exists: that also asks for GStreamer's own version number.
+    clean gst-inspect-1.0 "$element" >/dev/null || { echo "install: $element is not found" >&2; exit 1; }
 done
 clean deepfake --version
 clean gst-launch-1.0 -q videotestsrc num-buffers=3 ! video/x-raw,width=320,height=240 \

@@ -325,3 +325,17 @@ fn a_missing_model_warns_and_frames_pass_or_stops_the_stream() {
     assert!(error.error().message().contains("there-is-no-such-model"), "{}", error.error());
     strict.set_state(gst::State::Null).unwrap();
 }
+
+#[test]
+fn downstream_decides_what_memory_frames_may_lie_in() {
+    for supported in [true, false] {
+        let mut rig = Rig::new("mode=sync");
+        if supported {
+            rig.harness.add_propose_allocation_meta(gst_video::VideoMeta::meta_api(), None);
+        }
+        rig.push(0, RED);
+        let mut query = gst::query::Allocation::new(Some(&caps(VideoFormat::Rgb, WIDTH, HEIGHT)), false);
+        rig.element.static_pad("sink").unwrap().query(&mut query);
+        assert_eq!(query.find_allocation_meta::<gst_video::VideoMeta>().is_some(), supported);
+    }
+}

@@ -455,12 +455,14 @@ impl BaseTransformImpl for DeepfakeDetect {
 
     fn propose_allocation(
         &self,
-        decide_query: Option<&gst::query::Allocation>,
+        _decide_query: Option<&gst::query::Allocation>,
         query: &mut gst::query::Allocation,
     ) -> Result<(), gst::LoggableError> {
-        // Any stride will do.
-        query.add_allocation_meta::<gst_video::VideoMeta>(None);
-        self.parent_propose_allocation(decide_query, query)
+        // Frames go on in the memory they came in: what downstream can take, upstream may give, and nothing else.
+        if !self.obj().src_pad().peer_query(query) {
+            gst::debug!(CAT, imp = self, "downstream has no wishes for the frames' memory");
+        }
+        Ok(())
     }
 
     fn transform_ip(&self, buffer: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {

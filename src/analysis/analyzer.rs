@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ndarray::Array4;
+use ndarray::{Array4, ArrayViewMut3};
 
 use super::AnalysisError;
 use super::cropper::{CropSpec, Cropper};
 use super::detector::{Detection, FaceDetector};
 use super::follower::{FaceFollower, FollowerSettings};
 use super::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
+use super::planar;
 use super::quality::{QualityGate, QualityLimits};
 use super::tracker::Track;
 use super::verdict::{Thresholds, Verdict, certainty};
@@ -153,7 +154,11 @@ impl Analyzer {
                 Some(reason) => face.verdict.reject(frame.pts, reason),
                 None => {
                     cropped.push(track.id);
-                    crops.extend((0..3).flat_map(|channel| crop[channel..].iter().step_by(3).map(|v| f32::from(*v))));
+                    let (width, height) = (self.crop_spec.width as usize, self.crop_spec.height as usize);
+                    let begin = crops.len();
+                    crops.resize(begin + 3 * height * width, 0.0);
+                    let planes = ArrayViewMut3::from_shape((3, height, width), &mut crops[begin..]);
+                    planar::split(crop, width, planes.expect("as many numbers as the shape says"))?;
                 }
             }
         }

@@ -120,8 +120,11 @@ impl FaceFollower {
     }
 }
 
-/// The frame at the size in which cuts are looked for, grey.
-fn thumbnail(sampler: &mut Sampler, frame: &FrameView) -> Result<Vec<u8>, AnalysisError> {
+/// The frame as [`CutDetector`] takes it: grey, [`cut::WIDTH`] × [`cut::HEIGHT`] pixels.
+///
+/// # Errors
+/// If OpenCV fails.
+pub fn thumbnail(sampler: &mut Sampler, frame: &FrameView) -> Result<Vec<u8>, AnalysisError> {
     let (width, height) = (cut::WIDTH as u32, cut::HEIGHT as u32);
     let pixels = sampler.sample(frame, PixelRect::of(frame), width, height, ChannelOrder::Rgb)?;
     let grey = |pixel: &[u8]| ((u16::from(pixel[0]) + 2 * u16::from(pixel[1]) + u16::from(pixel[2])) / 4) as u8;

@@ -6,11 +6,13 @@
 //! [`follower`] is the first half of it, up to followed faces: all that making training crops needs.
 
 pub mod analyzer;
+mod area;
 pub mod cropper;
 pub mod detector;
 pub mod follower;
 pub mod frame;
 pub mod geometry;
+pub mod planar;
 pub mod quality;
 pub mod sampler;
 pub mod tracker;

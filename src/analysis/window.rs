@@ -106,7 +106,8 @@ impl Window {
     /// All features, [crops, feature length], oldest first.
     pub fn features(&self) -> Array2<f32> {
         let length = self.entries.front().map_or(0, |entry| entry.feature.len());
-        let flat = self.entries.iter().flat_map(|entry| entry.feature.iter().copied()).collect();
+        let mut flat = Vec::with_capacity(self.entries.len() * length);
+        self.entries.iter().for_each(|entry| flat.extend_from_slice(&entry.feature));
         Array2::from_shape_vec((self.entries.len(), length), flat).expect("features of one model have one length")
     }
 }

@@ -28,6 +28,11 @@ pub struct Runtime {
 }
 
 impl Runtime {
+    /// For sessions of your own: there can be only one environment in a process.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     /// The file it was loaded from.
     pub fn path(&self) -> &Path {
         &self.path

@@ -8,10 +8,11 @@ mod yunet;
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::{Array4, ArrayD};
+use ndarray::{Array4, ArrayD, Axis};
 
 use super::AnalysisError;
 use super::geometry::{Landmarks, Rect};
+use super::planar;
 use super::sampler::ChannelOrder;
 use crate::inference::{SessionOptions, Worker};
 
@@ -132,10 +133,21 @@ impl FaceDetector {
     /// # Errors
     /// If the graph fails or its outputs have unexpected shapes.
     pub fn detect(&self, picture: Picture, threshold: f32) -> Result<Vec<Detection>, AnalysisError> {
-        let tensor = to_tensor(picture);
-        let (height, width) = (tensor.shape()[2], tensor.shape()[3]);
-        let maps = self.worker.run(0, tensor.into_dyn())?;
-        let mut faces = self.decoder.decode(&maps, width, height, threshold)?;
+        let maps = self.worker.run(0, tensor(picture)?.into_dyn())?;
+        Ok(self.faces(&maps, picture, threshold)?)
+    }
+
+    /// The faces in the graph's outputs for `picture`: the last step of [`detect`](Self::detect).
+    ///
+    /// # Errors
+    /// If the outputs have unexpected shapes.
+    pub fn faces(
+        &self,
+        maps: &[ArrayD<f32>],
+        picture: Picture,
+        threshold: f32,
+    ) -> Result<Vec<Detection>, DetectorError> {
+        let mut faces = self.decoder.decode(maps, padded(picture.width), padded(picture.height), threshold)?;
         // Faces in the padding are none.
         let bounds = Rect::new(0.0, 0.0, picture.width as f32, picture.height as f32);
         faces.retain_mut(|face| {
@@ -146,18 +158,18 @@ impl FaceDetector {
     }
 }
 
-/// [1, 3, H, W] of 0..255, black at the right and the bottom up to the next multiple of [`GRANULARITY`].
-fn to_tensor(picture: Picture) -> Array4<f32> {
-    let padded = |side: usize| side.next_multiple_of(GRANULARITY);
+/// `picture` as the graphs take it: [1, 3, H, W] of 0..255, black at the right and the bottom up to the next multiple of 32.
+///
+/// # Errors
+/// If OpenCV fails.
+pub fn tensor(picture: Picture) -> Result<Array4<f32>, AnalysisError> {
     let mut tensor = Array4::zeros((1, 3, padded(picture.height), padded(picture.width)));
-    for (channel, mut plane) in tensor.index_axis_mut(ndarray::Axis(0), 0).outer_iter_mut().enumerate() {
-        for (mut to, from) in plane.outer_iter_mut().zip(picture.pixels.chunks_exact(picture.width * 3)) {
-            for (to, from) in to.iter_mut().zip(from[channel..].iter().step_by(3)) {
-                *to = f32::from(*from);
-            }
-        }
-    }
-    tensor
+    planar::split(picture.pixels, picture.width, tensor.index_axis_mut(Axis(0), 0))?;
+    Ok(tensor)
+}
+
+fn padded(side: usize) -> usize {
+    side.next_multiple_of(GRANULARITY)
 }
 
 /// The detection, unless a number in it is not finite or its box is empty: graphs may say anything.
@@ -275,7 +287,7 @@ mod tests {
     #[test]
     fn the_tensor_is_planar_and_padded_with_black() {
         let pixels: Vec<u8> = (0..5 * 2 * 3).collect();
-        let tensor = to_tensor(Picture { pixels: &pixels, width: 5, height: 2 });
+        let tensor = super::tensor(Picture { pixels: &pixels, width: 5, height: 2 }).unwrap();
         assert_eq!(tensor.shape(), [1, 3, 32, 32]);
         assert_eq!(tensor[[0, 1, 1, 4]], f32::from(pixels[(5 + 4) * 3 + 1]));
         assert_eq!(tensor[[0, 1, 1, 5]], 0.0);

@@ -42,7 +42,7 @@ train-smoke:  ## Run the training script on a handful of made-up clips, if its p
 
 bench: deps  ## Measure each stage's cost per frame
 	@. scripts/env.sh
-	cargo bench --locked
+	cargo bench --locked --bench overlay --bench stages
 
 docs: deps  ## Write docs/elements.md and README's tables anew from the code
 	@. scripts/env.sh

@@ -1,0 +1,462 @@
+//! What each stage of an analysed frame costs, in processor time.
+//!
+//!     make bench
+//!
+//! Criterion measures; `summary.rs` then writes `out/bench.md` and `out/bench.png`. Frames are those of the demo's real
+//! clip. The model is `cnn-lstm`; `DEEPFAKE_BENCH_MODEL` names another, or the folder of one. Everything, graphs and
+//! OpenCV too, runs on one thread.
+//!
+//! The stages up to the tracker and the crops are measured through the same functions that [`Analyzer::analyze`] calls.
+//! What is only found by taking a graph's time off (`around-…`) is measured in pairs, one run with and one without, so
+//! that both see the same state of the machine.
+
+mod clip;
+mod cpu;
+mod graph;
+mod summary;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use criterion::{BatchSize, Bencher, Criterion};
+use gst_video::VideoFormat;
+use gst_video::video_frame::{Readable, VideoFrame};
+use ndarray::{Array4, ArrayD, Axis};
+
+use clip::Form;
+use cpu::CpuTime;
+use graph::Graph;
+use gstdeepfake::analysis::analyzer::{Analyzer, AnalyzerSettings};
+use gstdeepfake::analysis::cropper::{CropSpec, Cropper};
+use gstdeepfake::analysis::detector::{self, Detection, FaceDetector, Picture};
+use gstdeepfake::analysis::follower::{FollowerSettings, thumbnail};
+use gstdeepfake::analysis::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
+use gstdeepfake::analysis::geometry::Rect;
+use gstdeepfake::analysis::planar;
+use gstdeepfake::analysis::quality::{QualityGate, QualityLimits};
+use gstdeepfake::analysis::sampler::{PixelRect, Sampler};
+use gstdeepfake::analysis::tracker::cut::CutDetector;
+use gstdeepfake::analysis::tracker::{Tracker, TrackerSettings};
+use gstdeepfake::analysis::window::Window;
+use gstdeepfake::elements::frame;
+use gstdeepfake::inference::package::Graphs;
+use gstdeepfake::inference::{DeviceRequest, InferenceError, Model, ModelPackage, SessionOptions, places};
+use gstdeepfake::report::meta;
+
+const OPTIONS: SessionOptions = SessionOptions { device: DeviceRequest::Cpu, require_device: true, threads: 1 };
+const SIZES: [(u32, u32); 2] = [(1280, 720), (1920, 1080)];
+const FORMATS: [VideoFormat; 3] = [VideoFormat::I420, VideoFormat::Nv12, VideoFormat::Rgb];
+const FACES: [usize; 2] = [1, 4];
+/// The frame for which the issue of speed was decided: one face, 1280×720, the commonest format.
+const USUAL: Form = Form { width: 1280, height: 720, format: VideoFormat::I420, faces: 1 };
+/// Nanoseconds between two frames at 15 Hz.
+const STEP: u64 = 66_666_667;
+
+/// What analyses: the installed detector and model, and their graphs once more without anything around them.
+struct Parts {
+    package: ModelPackage,
+    crop_spec: CropSpec,
+    detector_file: PathBuf,
+    detector: FaceDetector,
+    model: Model,
+    detector_graph: Graph,
+    encoder_graph: Graph,
+    head_graph: Graph,
+}
+
+impl Parts {
+    fn load() -> Result<Self, Box<dyn std::error::Error>> {
+        let name = std::env::var("DEEPFAKE_BENCH_MODEL").unwrap_or_else(|_| "cnn-lstm".into());
+        let package = ModelPackage::find(&name)?;
+        let Graphs::Split { encoder, head } = &package.graphs else {
+            return Err("only models with an encoder and a head have these stages".into());
+        };
+        let detector_file = places::find_detector("centerface.onnx")?;
+        let input = &package.input;
+        Ok(Self {
+            crop_spec: CropSpec {
+                width: input.width as u32,
+                height: input.height as u32,
+                margin: input.margin,
+                order: input.color,
+            },
+            detector: FaceDetector::load(&detector_file, &OPTIONS)?,
+            model: Model::load(package.clone(), &OPTIONS)?,
+            detector_graph: Graph::load(&detector_file),
+            encoder_graph: Graph::load(&encoder.graph.path),
+            head_graph: Graph::load(&head.path),
+            detector_file,
+            package,
+        })
+    }
+
+    /// A new analyzer. Its graphs' workers are the ones that [`Parts`] holds already.
+    fn analyzer(&self) -> Result<Analyzer, Box<dyn std::error::Error>> {
+        let settings = AnalyzerSettings {
+            follower: FollowerSettings::default(),
+            quality: QualityLimits::default(),
+            fake_threshold: None,
+            authentic_threshold: None,
+            hysteresis: None,
+        };
+        let model = Model::load(self.package.clone(), &OPTIONS)?;
+        Ok(Analyzer::new(model, Some(FaceDetector::load(&self.detector_file, &OPTIONS)?), settings))
+    }
+}
+
+/// What is made of a frame on its way.
+struct Made {
+    pixels: Vec<u8>,
+    width: usize,
+    height: usize,
+    /// In pixels of the frame.
+    faces: Vec<Detection>,
+    crops: Vec<Vec<u8>>,
+}
+
+impl Made {
+    /// # Panics
+    /// If the detector does not find as many faces as the frame has.
+    fn of(parts: &mut Parts, frame: &FrameView, count: usize) -> Self {
+        let (width, height) = picture_size(frame);
+        let whole = PixelRect::of(frame);
+        let order = parts.detector.order();
+        let pixels = Sampler::default().sample(frame, whole, width, height, order).expect("samples").to_vec();
+        let mut made = Self { pixels, width: width as usize, height: height as usize, faces: vec![], crops: vec![] };
+        made.faces = parts.detector.detect(made.picture(), 0.5).expect("the detector runs");
+        assert_eq!(made.faces.len(), count, "the detector does not find the clip's faces");
+        let scale = frame.width as f32 / width as f32;
+        for face in &mut made.faces {
+            let points = face.landmarks.iter_mut().flatten();
+            points.flat_map(|point| [&mut point.x, &mut point.y]).for_each(|value| *value *= scale);
+            let Rect { x, y, width, height } = face.rect;
+            face.rect = Rect::new(x * scale, y * scale, width * scale, height * scale);
+        }
+        let mut cropper = Cropper::default();
+        let crop = |face: &Detection| cropper.crop(frame, &face.rect, &parts.crop_spec).expect("crops").to_vec();
+        made.crops = made.faces.iter().map(crop).collect();
+        made
+    }
+
+    fn picture(&self) -> Picture<'_> {
+        Picture { pixels: &self.pixels, width: self.width, height: self.height }
+    }
+
+    /// The picture as a frame: what cuts are looked for in.
+    fn small_frame(&self) -> FrameView<'_> {
+        let planes = [Plane { data: &self.pixels, stride: self.width * 3 }];
+        let (width, height) = (self.width as u32, self.height as u32);
+        FrameView::new(PixelFormat::Rgb, width, height, &planes, ColorMatrix::default(), ColorRange::Full, 0)
+            .expect("a picture without gaps")
+    }
+}
+
+/// Size of the picture that the detector sees, as the follower has it by default.
+fn picture_size(frame: &FrameView) -> (u32, u32) {
+    let scale = FollowerSettings::default().detection_size as f32 / frame.width.max(frame.height) as f32;
+    let side = |pixels: u32| (pixels as f32 * scale).round() as u32;
+    (side(frame.width), side(frame.height))
+}
+
+/// Indices of frames for ever, forwards and backwards, so that there is no jump.
+fn there_and_back(count: usize) -> impl Iterator<Item = usize> {
+    (0..count).chain((1..count - 1).rev()).cycle()
+}
+
+/// Processor time of the first thing without that of the second.
+fn difference(iterations: u64, mut whole: impl FnMut() -> (u64, u64)) -> u64 {
+    let (with, without) = (0..iterations).map(|_| whole()).fold((0, 0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1));
+    with.saturating_sub(without)
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (u64, T) {
+    let began = cpu::now();
+    let made = work();
+    (cpu::now() - began, made)
+}
+
+/// The stages whose cost depends on the frame's size and format, and the whole.
+fn of_frames(c: &mut Criterion<CpuTime>, parts: &mut Parts, form: Form) {
+    let frames = clip::frames(form);
+    let refs: Vec<_> = frames.iter().map(VideoFrame::<Readable>::as_video_frame_ref).collect();
+    let views: Vec<_> = refs.iter().map(|frame| frame::view(frame, 0).expect("frames can be viewed")).collect();
+    let made: Vec<_> = views.iter().map(|view| Made::of(parts, view, form.faces)).collect();
+    let name = form.name();
+
+    c.benchmark_group("picture").bench_function(&name, |b| {
+        let mut sampler = Sampler::default();
+        let (width, height) = picture_size(&views[0]);
+        let mut next = there_and_back(views.len());
+        b.iter(|| {
+            let frame = &views[next.next().unwrap()];
+            sampler.sample(frame, PixelRect::of(frame), width, height, parts.detector.order()).unwrap()[0]
+        });
+    });
+
+    c.benchmark_group("crop").bench_function(&name, |b| {
+        let mut cropper = Cropper::default();
+        let mut next = there_and_back(views.len());
+        b.iter(|| {
+            let index = next.next().unwrap();
+            for face in &made[index].faces {
+                cropper.crop(&views[index], &face.rect, &parts.crop_spec).unwrap();
+            }
+        });
+    });
+
+    let mut analyzer = parts.analyzer().expect("what loaded once loads again");
+    let mut pts = 0;
+    let mut next = there_and_back(views.len());
+    let mut analyze = || {
+        pts += STEP;
+        let mut frame = views[next.next().unwrap()];
+        frame.pts = pts;
+        analyzer.analyze(&frame, None).expect("the analysis succeeds")
+    };
+    // From here on every frame runs all three graphs for every face.
+    let warm = (0..2 * parts.package.window.frames).map(|_| analyze()).last().unwrap();
+    assert_eq!(warm.faces.len(), form.faces);
+    assert!(warm.faces.iter().all(|face| face.window_fill == face.window_size && face.score.is_some()), "{warm:#?}");
+
+    c.benchmark_group("analyze").bench_function(&name, |b| b.iter(&mut analyze));
+    let inputs = inputs(parts, &made[0]);
+    c.benchmark_group("analyze-without-graphs").bench_function(&name, |b| {
+        b.iter_custom(|iterations| {
+            difference(iterations, || (timed(&mut analyze).0, timed(|| run_graphs(parts, &inputs)).0))
+        });
+    });
+}
+
+/// What the three graphs take for one frame.
+struct Inputs {
+    picture: ArrayD<f32>,
+    crops: Array4<f32>,
+    windows: ArrayD<f32>,
+}
+
+fn inputs(parts: &mut Parts, made: &Made) -> Inputs {
+    let crops = batch(&parts.crop_spec, &made.crops);
+    let features = parts.model.encode(crops.clone()).expect("the encoder runs");
+    let windows: Vec<_> = features.iter().map(|encoded| window(parts, &encoded.feature)).collect();
+    let windows: Vec<_> = windows.iter().map(Window::features).collect();
+    let views: Vec<_> = windows.iter().map(|window| window.view()).collect();
+    Inputs {
+        picture: tensor(made.picture()),
+        crops,
+        windows: ndarray::stack(Axis(0), &views).expect("equal shapes").into_dyn(),
+    }
+}
+
+fn run_graphs(parts: &mut Parts, inputs: &Inputs) {
+    parts.detector_graph.run(&inputs.picture);
+    parts.encoder_graph.run(&inputs.crops.clone().into_dyn());
+    parts.head_graph.run(&inputs.windows);
+}
+
+fn batch(spec: &CropSpec, crops: &[Vec<u8>]) -> Array4<f32> {
+    let (width, height) = (spec.width as usize, spec.height as usize);
+    let mut batch = Array4::zeros((crops.len(), 3, height, width));
+    for (crop, planes) in crops.iter().zip(batch.outer_iter_mut()) {
+        planar::split(crop, width, planes).expect("crops of one size");
+    }
+    batch
+}
+
+fn tensor(picture: Picture) -> ArrayD<f32> {
+    detector::tensor(picture).expect("pictures become tensors").into_dyn()
+}
+
+/// A full window.
+fn window(parts: &Parts, feature: &[f32]) -> Window {
+    let mut window = Window::new(parts.package.window.frames, parts.package.window.rate_hz);
+    (0..window.size()).for_each(|index| window.push(index as u64 * STEP, feature.to_vec(), None));
+    window
+}
+
+/// The stages whose cost depends on the number of faces alone: they see only what was made of the frame.
+fn of_faces(c: &mut Criterion<CpuTime>, parts: &mut Parts, faces: usize) {
+    let frames = clip::frames(Form { faces, ..USUAL });
+    let refs: Vec<_> = frames.iter().map(VideoFrame::<Readable>::as_video_frame_ref).collect();
+    let views: Vec<_> = refs.iter().map(|frame| frame::view(frame, 0).expect("frames can be viewed")).collect();
+    let made: Vec<_> = views.iter().map(|view| Made::of(parts, view, faces)).collect();
+    let inputs = inputs(parts, &made[0]);
+    let mut bench = |stage: &str, run: &mut dyn FnMut(&mut Bencher<CpuTime>)| {
+        c.benchmark_group(stage).bench_function(faces.to_string(), run);
+    };
+    let frame_indices = || there_and_back(made.len());
+
+    bench("cut", &mut |b| {
+        let (mut sampler, mut cut, mut next) = (Sampler::default(), CutDetector::default(), frame_indices());
+        b.iter(|| {
+            let frame = made[next.next().unwrap()].small_frame();
+            cut.is_cut(&thumbnail(&mut sampler, &frame).unwrap())
+        });
+    });
+    bench("tensor", &mut |b| {
+        let mut next = frame_indices();
+        b.iter(|| detector::tensor(made[next.next().unwrap()].picture()).unwrap());
+    });
+    bench("graph-detector", &mut |b| b.iter(|| parts.detector_graph.run(&inputs.picture)));
+    let maps: Vec<_> = made.iter().map(|made| parts.detector_graph.outputs(&tensor(made.picture()))).collect();
+    bench("decode", &mut |b| {
+        let mut next = frame_indices();
+        b.iter(|| {
+            let index = next.next().unwrap();
+            parts.detector.faces(&maps[index], made[index].picture(), 0.25).unwrap()
+        });
+    });
+    bench("around-detector", &mut |b| {
+        let mut next = frame_indices();
+        b.iter_custom(|iterations| {
+            difference(iterations, || {
+                let index = next.next().unwrap();
+                let picture = made[index].picture();
+                let (whole, _) = timed(|| parts.detector.detect(picture, 0.25).unwrap());
+                let (rest, _) = timed(|| {
+                    let tensor = detector::tensor(picture).unwrap();
+                    parts.detector_graph.run(&tensor.into_dyn());
+                    parts.detector.faces(&maps[index], picture, 0.25).unwrap()
+                });
+                (whole, rest)
+            })
+        });
+    });
+    bench("tracker", &mut |b| {
+        let (mut tracker, mut pts, mut next) = (Tracker::new(TrackerSettings::default()), 0, frame_indices());
+        b.iter(|| {
+            pts += STEP;
+            tracker.update(pts, &made[next.next().unwrap()].faces).len()
+        });
+    });
+    bench("quality", &mut |b| {
+        let (mut gate, mut next) = (QualityGate::default(), frame_indices());
+        let limits = QualityLimits::default();
+        b.iter(|| {
+            let made = &made[next.next().unwrap()];
+            for (face, crop) in made.faces.iter().zip(&made.crops) {
+                gate.rejects(&face.rect, face.landmarks.as_ref(), crop, parts.crop_spec.width, &limits).unwrap();
+            }
+        });
+    });
+    bench("pack", &mut |b| {
+        let mut next = frame_indices();
+        b.iter(|| batch(&parts.crop_spec, &made[next.next().unwrap()].crops));
+    });
+    bench("graph-encoder", &mut |b| {
+        let crops = inputs.crops.clone().into_dyn();
+        b.iter(|| parts.encoder_graph.run(&crops));
+    });
+    bench("around-encoder", &mut |b| {
+        let raw = inputs.crops.clone().into_dyn();
+        b.iter_custom(|iterations| {
+            difference(iterations, || {
+                let crops = inputs.crops.clone();
+                (timed(|| parts.model.encode(crops).unwrap()).0, timed(|| parts.encoder_graph.run(&raw)).0)
+            })
+        });
+    });
+    let features = parts.model.encode(inputs.crops.clone()).expect("the encoder runs");
+    let mut windows: Vec<_> = features.iter().map(|encoded| window(parts, &encoded.feature)).collect();
+    bench("window", &mut |b| {
+        let mut pts = STEP * windows[0].size() as u64;
+        b.iter_batched(
+            || features.clone(),
+            |features| {
+                pts += STEP;
+                for (window, encoded) in windows.iter_mut().zip(features) {
+                    window.push(pts, encoded.feature, encoded.frame_logit);
+                }
+                windows.iter().map(Window::features).collect::<Vec<_>>()
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    bench("graph-head", &mut |b| b.iter(|| parts.head_graph.run(&inputs.windows)));
+    let full: Vec<_> = windows.iter().map(Window::features).collect();
+    let full: Vec<_> = full.iter().map(|window| window.view()).collect();
+    bench("around-head", &mut |b| {
+        b.iter_custom(|iterations| {
+            difference(iterations, || {
+                (timed(|| parts.model.head(&full).unwrap()).0, timed(|| parts.head_graph.run(&inputs.windows)).0)
+            })
+        });
+    });
+
+    // Faces that are followed but hidden right now go through nothing but book-keeping. The frame is tiny, so that
+    // looking for cuts in it costs next to nothing.
+    let grey = [128; 32 * 18];
+    let planes = [Plane { data: &grey, stride: 32 }];
+    let blank =
+        FrameView::new(PixelFormat::Gray8, 32, 18, &planes, ColorMatrix::default(), ColorRange::Full, 0).unwrap();
+    let mut analyzer = parts.analyzer().expect("what loaded once loads again");
+    let side = |index: usize| index as f32 * 8.0;
+    let given: Vec<_> = (0..faces)
+        .map(|index| Detection { rect: Rect::new(side(index), 4.0, 7.0, 9.0), landmarks: None, confidence: 1.0 })
+        .collect();
+    let report = analyzer.analyze(&blank, Some(&given)).expect("the analysis succeeds");
+    assert_eq!(report.faces.len(), faces);
+    bench("report", &mut |b| b.iter(|| analyzer.analyze(&blank, Some(&[])).unwrap()));
+
+    let mut analyzer = parts.analyzer().expect("what loaded once loads again");
+    let reports = views.iter().cycle().zip(0..).map(|(view, index)| {
+        let mut frame = *view;
+        frame.pts = index * STEP;
+        analyzer.analyze(&frame, None).expect("the analysis succeeds")
+    });
+    let report = reports.take(2 * parts.package.window.frames).last().unwrap();
+    bench("meta", &mut |b| {
+        b.iter_batched_ref(
+            || frames[0].buffer().copy(),
+            |buffer| meta::attach(buffer.get_mut().unwrap(), &report, USUAL.width, USUAL.height).unwrap(),
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+fn main() -> ExitCode {
+    let measuring = std::env::args().any(|argument| argument == "--bench");
+    gst::init().expect("GStreamer starts");
+    gstdeepfake::plugin_register_static().expect("the plugin registers");
+    let mut parts = match Parts::load() {
+        Ok(parts) => parts,
+        Err(error) => {
+            let is_missing = matches!(error.downcast_ref(), Some(InferenceError::NotInstalled { .. }));
+            eprintln!("{}{error}", if measuring { "" } else { "SKIPPED: " });
+            return ExitCode::from(u8::from(measuring || !is_missing));
+        }
+    };
+    // What is measured is one core's work, not how well it is spread.
+    opencv::core::set_num_threads(1).expect("OpenCV can do without threads");
+
+    let mut criterion = Criterion::default()
+        .with_measurement(CpuTime)
+        .sample_size(50)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .without_plots()
+        .configure_from_args();
+    for faces in FACES {
+        of_faces(&mut criterion, &mut parts, faces);
+    }
+    // As a test, one of each is enough.
+    let (sizes, formats) = if measuring { (&SIZES[..], &FORMATS[..]) } else { (&SIZES[..1], &FORMATS[..1]) };
+    for &(width, height) in sizes {
+        for &format in formats {
+            for faces in FACES {
+                of_frames(&mut criterion, &mut parts, Form { width, height, format, faces });
+            }
+        }
+    }
+    criterion.final_summary();
+    if !measuring {
+        return ExitCode::SUCCESS;
+    }
+    match summary::write(&parts.package.full_name()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

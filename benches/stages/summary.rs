@@ -1,0 +1,274 @@
+//! What criterion found, as a table (`out/bench.md`) and a picture (`out/bench.png`).
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use plotters::prelude::*;
+
+use super::clip::Form;
+use super::{FACES, FORMATS, SIZES, USUAL};
+
+/// What everything but the graphs may cost for the usual frame, in milliseconds of one core.
+const BAR_MS: f64 = 0.8;
+
+/// How a stage's measurement is found.
+#[derive(Clone, Copy, PartialEq)]
+enum By {
+    /// One for each size, format and number of faces.
+    Form,
+    /// One for each number of faces.
+    Faces,
+}
+
+struct Stage {
+    id: &'static str,
+    title: &'static str,
+    by: By,
+    is_graph: bool,
+}
+
+/// The stages of a frame in the order of its way.
+const STAGES: [Stage; 17] = [
+    ours("picture", "small picture of the frame, RGB", By::Form),
+    ours("cut", "thumbnail, search for a scene cut", By::Faces),
+    ours("tensor", "picture to tensor", By::Faces),
+    graph("graph-detector", "face detector"),
+    ours("around-detector", "hand-over to the worker and back, outputs copied", By::Faces),
+    ours("decode", "decoding, suppression of doubles", By::Faces),
+    ours("tracker", "tracker", By::Faces),
+    ours("crop", "crops", By::Form),
+    ours("quality", "quality gate", By::Faces),
+    ours("pack", "crops to tensor", By::Faces),
+    graph("graph-encoder", "encoder"),
+    ours("around-encoder", "normalising, hand-over and back, features copied", By::Faces),
+    ours("window", "window", By::Faces),
+    graph("graph-head", "head"),
+    ours("around-head", "batch of windows, hand-over and back", By::Faces),
+    ours("report", "verdict, report", By::Faces),
+    ours("meta", "report onto the buffer", By::Faces),
+];
+
+const fn ours(id: &'static str, title: &'static str, by: By) -> Stage {
+    Stage { id, title, by, is_graph: false }
+}
+
+const fn graph(id: &'static str, title: &'static str) -> Stage {
+    Stage { id, title, by: By::Faces, is_graph: true }
+}
+
+impl Stage {
+    /// Median in milliseconds.
+    fn cost(&self, criterion: &Path, form: Form) -> Result<f64, String> {
+        let variant = match self.by {
+            By::Form => form.name(),
+            By::Faces => form.faces.to_string(),
+        };
+        median(criterion, self.id, &variant)
+    }
+}
+
+/// What a frame of some form costs.
+struct Cost {
+    form: Form,
+    stages: Vec<f64>,
+    ours: f64,
+    graphs: f64,
+    /// All of [`analyze`](gstdeepfake::analysis::analyzer::Analyzer::analyze), and the same without the graphs.
+    whole: f64,
+    whole_without_graphs: f64,
+}
+
+impl Cost {
+    fn read(criterion: &Path, form: Form) -> Result<Self, String> {
+        let stages = STAGES.iter().map(|stage| stage.cost(criterion, form)).collect::<Result<Vec<_>, _>>()?;
+        let sum =
+            |of_graphs| STAGES.iter().zip(&stages).filter(|(stage, _)| stage.is_graph == of_graphs).map(|s| s.1).sum();
+        Ok(Self {
+            form,
+            ours: sum(false),
+            graphs: sum(true),
+            whole: median(criterion, "analyze", &form.name())?,
+            whole_without_graphs: median(criterion, "analyze-without-graphs", &form.name())?,
+            stages,
+        })
+    }
+}
+
+/// Reads criterion's estimates and writes the summary; prints the table.
+///
+/// # Errors
+/// If a measurement is missing, or a file cannot be written.
+pub fn write(model: &str) -> Result<(), String> {
+    let criterion = criterion_folder();
+    let mut costs = Vec::new();
+    for (width, height) in SIZES {
+        for format in FORMATS {
+            for faces in FACES {
+                costs.push(Cost::read(&criterion, Form { width, height, format, faces })?);
+            }
+        }
+    }
+    let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("out");
+    let failed = |error: &dyn std::fmt::Display| format!("{} cannot be written: {error}", out.display());
+    std::fs::create_dir_all(&out).map_err(|error| failed(&error))?;
+    let page = page(model, &costs);
+    print!("\n{page}");
+    std::fs::write(out.join("bench.md"), page).map_err(|error| failed(&error))?;
+    plot(&out.join("bench.png"), &costs).map_err(|error| failed(&error))?;
+    println!("\nout/bench.md, out/bench.png");
+    Ok(())
+}
+
+/// Where criterion keeps what it measured.
+fn criterion_folder() -> PathBuf {
+    std::env::var_os("CRITERION_HOME").map_or_else(
+        || {
+            let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+            target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target")).join("criterion")
+        },
+        PathBuf::from,
+    )
+}
+
+fn median(criterion: &Path, stage: &str, variant: &str) -> Result<f64, String> {
+    let file = criterion.join(stage).join(variant).join("new/estimates.json");
+    let missing = |error: &dyn std::fmt::Display| {
+        format!("{} has no median ({error}); measure everything with: make bench", file.display())
+    };
+    let text = std::fs::read_to_string(&file).map_err(|error| missing(&error))?;
+    let estimates: serde_json::Value = serde_json::from_str(&text).map_err(|error| missing(&error))?;
+    let median = estimates["median"]["point_estimate"].as_f64().ok_or_else(|| missing(&"another form"))?;
+    Ok(median / 1e6)
+}
+
+fn usual(costs: &[Cost], faces: usize) -> &Cost {
+    let is = |form: Form| (form.width, form.format, form.faces) == (USUAL.width, USUAL.format, faces);
+    costs.iter().find(|cost| is(cost.form)).expect("the usual frame is one of all")
+}
+
+fn page(model: &str, costs: &[Cost]) -> String {
+    let (one, four) = (usual(costs, 1), usual(costs, 4));
+    let verdict = if one.ours <= BAR_MS { "kept" } else { "missed" };
+    let mut page = format!(
+        "# What an analysed frame costs\n\n\
+         All of ours but the graphs, for a 1280×720 I420 frame with one face: **{:.3} ms** of one core \
+         (bar {BAR_MS} ms: {verdict}), {:.1} % of what the graphs take ({:.2} ms).\n\n\
+         ## How to read it\n\n\
+         - Milliseconds of processor time, all threads of the process together, medians. OpenCV and ONNX Runtime run on one \
+         thread. Waiting is not counted; other load on the machine still shows, since it takes the caches and the clock.\n\
+         - Frames are real and come from memory, not from the cache. Model {model}, detector CenterFace, {}.\n\
+         - A frame is analysed at the model's rate (15 a second), whatever the stream's: multiply by 15 for milliseconds a \
+         second. Frames in between cost only the last row.\n\
+         - **graph** rows are ONNX Runtime's own time, measured by itself. \"Hand-over\" rows are what calling it through \
+         the worker's thread costs beyond that: a small difference of two large times, so good to some hundredths.\n\
+         - The lower table checks the upper: *analyze* is the whole of it in one piece (without the report's way onto the \
+         buffer), and *without graphs* is that less the graphs' time, measured in pairs.\n\n\
+         ## 1280×720 I420, by stage\n\n\
+         | stage | | 1 face | 4 faces |\n|---|---|---:|---:|\n",
+        one.ours,
+        100.0 * one.ours / one.graphs,
+        one.graphs,
+        processor()
+    );
+    for ((stage, one), four) in STAGES.iter().zip(&one.stages).zip(&four.stages) {
+        let kind = if stage.is_graph { "graph" } else { "" };
+        let _ = writeln!(page, "| {} | {kind} | {one:.3} | {four:.3} |", stage.title);
+    }
+    let _ = writeln!(page, "| **ours** | | **{:.3}** | **{:.3}** |", one.ours, four.ours);
+    let _ = writeln!(page, "| **graphs** | graph | **{:.3}** | **{:.3}** |", one.graphs, four.graphs);
+    page.push_str(
+        "\n## By size, format and number of faces\n\n\
+         | frame | faces | picture | crops | ours | graphs | ours / graphs | analyze | without graphs |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+    );
+    let index = |id: &str| STAGES.iter().position(|stage| stage.id == id).expect("a stage of that name");
+    let (picture, crop) = (index("picture"), index("crop"));
+    for cost in costs {
+        let Form { width, height, format, faces } = cost.form;
+        let _ = writeln!(
+            page,
+            "| {width}×{height} {format} | {faces} | {:.3} | {:.3} | {:.3} | {:.2} | {:.1} % | {:.2} | {:.3} |",
+            cost.stages[picture],
+            cost.stages[crop],
+            cost.ours,
+            cost.graphs,
+            100.0 * cost.ours / cost.graphs,
+            cost.whole,
+            cost.whole_without_graphs
+        );
+    }
+    page
+}
+
+/// The processor's name, as the system knows it.
+fn processor() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    name.map_or("an unknown processor".into(), |(_, name)| name.trim().to_owned())
+}
+
+/// Blue for ours and orange for the bar, as Okabe and Ito have them.
+const OURS: RGBColor = RGBColor(0, 114, 178);
+const BAR: RGBColor = RGBColor(213, 94, 0);
+const INK: RGBColor = RGBColor(38, 44, 52);
+const FAINT: RGBColor = RGBColor(226, 230, 235);
+const FONT: &str = "sans-serif";
+
+/// Bars of our stages for the usual frame, then their sum beside the bar that it must keep.
+fn plot(file: &Path, costs: &[Cost]) -> Result<(), Box<dyn std::error::Error>> {
+    // Embedded: the plot looks the same on a machine without fonts.
+    let font = include_bytes!("../../assets/fonts/DejaVuSans.ttf");
+    for style in [FontStyle::Normal, FontStyle::Bold] {
+        let _ = plotters::style::register_font(FONT, style, font);
+    }
+
+    let cost = usual(costs, 1);
+    let mut rows: Vec<(String, f64)> = STAGES
+        .iter()
+        .zip(&cost.stages)
+        .filter(|(stage, _)| !stage.is_graph)
+        .map(|(stage, ms)| (stage.title.to_owned(), *ms))
+        .collect();
+    rows.push(("all of ours".into(), cost.ours));
+
+    let (width, row_height, left, top) = (1100, 34, 400, 90);
+    let height = top + row_height * rows.len() as u32 + 40;
+    let root = BitMapBackend::new(file, (width, height)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let text = |size: i32| (FONT, size).into_font().color(&INK);
+    root.draw(&Text::new(
+        format!(
+            "One 1280×720 I420 frame with one face: {:.3} ms of ours, {:.2} ms in the graphs",
+            cost.ours, cost.graphs
+        ),
+        (20, 18),
+        text(22),
+    ))?;
+    root.draw(&Text::new("milliseconds of one core, median", (20, 50), text(16)))?;
+
+    let longest = rows.iter().map(|row| row.1).fold(BAR_MS, f64::max) * 1.1;
+    let scale = f64::from(width - left - 60) / longest;
+    let at = |ms: f64| left as i32 + (ms * scale) as i32;
+    let bottom = (top + row_height * rows.len() as u32) as i32;
+    for tenth in 0..=(longest * 10.0) as i32 {
+        let x = at(f64::from(tenth) / 10.0);
+        root.draw(&PathElement::new([(x, top as i32), (x, bottom)], FAINT))?;
+        if tenth % 2 == 0 {
+            root.draw(&Text::new(format!("{:.1}", f64::from(tenth) / 10.0), (x - 10, bottom + 8), text(15)))?;
+        }
+    }
+    for (index, (title, ms)) in rows.iter().enumerate() {
+        let y = (top + row_height * index as u32) as i32;
+        root.draw(&Text::new(title.clone(), (20, y + 9), text(16)))?;
+        root.draw(&Rectangle::new([(at(0.0), y + 6), (at(*ms).max(at(0.0) + 1), y + 28)], OURS.filled()))?;
+        root.draw(&Text::new(format!("{ms:.3}"), (at(*ms) + 6, y + 9), text(15)))?;
+    }
+    root.draw(&PathElement::new([(at(BAR_MS), top as i32), (at(BAR_MS), bottom)], BAR.stroke_width(3)))?;
+    root.draw(&Text::new(
+        format!("bar {BAR_MS} ms"),
+        (at(BAR_MS) - 78, top as i32 - 22),
+        (FONT, 16).into_font().color(&BAR),
+    ))?;
+    root.present()?;
+    Ok(())
+}

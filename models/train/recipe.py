@@ -14,7 +14,7 @@ class Recipe:
     version: str
     description: str
     encoder: Callable[[], nn.Module]  # [N, 3, size, size] RGB 0..255 -> (features [N, F], logits of the crop [N, 2])
-    head: Callable[[], nn.Module]  # [N, T, F] -> logits [N, 2]: real, fake
+    head: Callable[[], nn.Module]  # [N, T, F] -> logits [N, 2]: real, fake; start_from(encoder) takes over what it wants
 
     # What the live element must give the encoder; all of it lands in model.toml.
     size: int = 112  # pixels, square
@@ -24,16 +24,19 @@ class Recipe:
     least_frames: int = 20  # a shorter window gives no score
 
     # Encoder: single crops, real and fake of the same clip side by side.
-    encoder_steps: int = 3000
+    encoder_steps: int = 1500
     encoder_pairs: int = 24  # pairs a step
     encoder_frames: int = 2  # crops taken from each side of a pair
     encoder_rate: float = 1e-3
 
     # Head: windows of cached features.
-    feature_rounds: int = 4  # differently augmented windows cached for each pair
-    head_epochs: int = 24
+    feature_rounds: int = 2  # differently augmented windows cached for each pair
+    head_epochs: int = 12
     head_batch: int = 64
-    head_rate: float = 5e-4
+    head_rate: float = 4e-4
+    head_mixup: float = 0.5  # of the Beta distribution that draws how two pairs are mixed; 0 mixes none
+
+    head_seed: int = 0  # the head's result hangs on it; say in the card how many were tried
 
     weight_decay: float = 0.02
     label_smoothing: float = 0.05

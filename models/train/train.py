@@ -241,10 +241,11 @@ def train_head(work: Workspace, dev: list[Track]) -> None:
     recipe = work.recipe
     encoder = trained_encoder(work)
     rounds = [np.load(work.path(f"features/round-{r:02d}.npy"), mmap_mode="r") for r in range(recipe.feature_rounds)]
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(recipe.head_seed)
     head = recipe.head()
+    head.start_from(encoder)
     average = Average(head)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=recipe.head_rate, weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.AdamW([p for p in head.parameters() if p.requires_grad], lr=recipe.head_rate, weight_decay=recipe.weight_decay)
     epoch, best = 0, {"auc": -1.0, "epoch": 0, "net": average.net.state_dict()}
     if state := work.load("head.pt"):
         head.load_state_dict(state["net"])
@@ -263,15 +264,22 @@ def train_head(work: Workspace, dev: list[Track]) -> None:
     steps = math.ceil(count / pairs)
     bar = tqdm(range(epoch, recipe.head_epochs), total=recipe.head_epochs, initial=epoch, desc="head", unit="epoch")
     for epoch in bar:
-        rng = np.random.default_rng([recipe.seed, epoch])
+        rng = np.random.default_rng([recipe.head_seed, epoch])
         order = rng.permutation(count)
-        torch.manual_seed(recipe.seed + epoch)
+        torch.manual_seed(recipe.head_seed * 1000 + epoch)
         head.train()
         for step in range(steps):
             for group in optimiser.param_groups:
                 group["lr"] = one_cycle(epoch * steps + step, recipe.head_epochs * steps, recipe.head_rate)
             chosen = np.sort(order[step * pairs : (step + 1) * pairs])
-            batch = torch.from_numpy(np.stack([rounds[rng.integers(len(rounds))][i] for i in chosen]).astype(np.float32))
+            batch = np.stack([rounds[rng.integers(len(rounds))][i] for i in chosen]).astype(np.float32)
+            if recipe.head_mixup > 0:
+                # Pairs are mixed with one another, real with real and fake with fake: of a few hundred windows an LSTM
+                # otherwise learns the clips and not the forgery.
+                share = rng.beta(recipe.head_mixup, recipe.head_mixup, len(chosen)).astype(np.float32)
+                share = np.maximum(share, 1 - share)[:, None, None, None]
+                batch = share * batch + (1 - share) * batch[rng.permutation(len(chosen))]
+            batch = torch.from_numpy(batch)
             # Young windows are scored live too; half of the batches are cut short, both classes alike.
             length = recipe.window_frames
             if rng.random() < 0.5:

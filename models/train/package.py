@@ -155,7 +155,7 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
         ),
         "dataset_table": table(
             ["set", "AUC", "real clips", "fake clips"],
-            [[name, f"{row['auc']:.2f}", row["reals"], row["fakes"]] for name, row in measured["by_dataset"].items()],
+            [[name, f"{row['auc']:.2f}" if row["reals"] else "–", row["reals"], row["fakes"]] for name, row in measured["by_dataset"].items()],
         ),
         "quality_table": table(["clips", "AUC"], [[k, f"{v:.2f}"] for k, v in measured["by_quality"].items()]),
     }

@@ -205,6 +205,11 @@ install_centerface() {
 # --------------------------------------------------------------------------------------------------------------
 
 install_packages
+# GstAnalytics (cargo feature v1_24) came with GStreamer 1.24, as a part of plugins-bad.
+if pkg-config --atleast-version=1.24 gstreamer-1.0; then
+    packages=(libgstreamer-plugins-bad1.0-dev)
+    install_packages
+fi
 install_rust
 
 machine=$(uname -m)

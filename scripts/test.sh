@@ -46,3 +46,14 @@ if command -v cargo-nextest >/dev/null; then
 else
     cargo test --locked --no-fail-fast --all-targets
 fi
+
+# Last, since these build the plugin anew in the same place. What does not touch that metadata was tested above.
+for feature in v1_26 v1_24; do
+    if pkg-config --atleast-version="1.${feature#v1_}" gstreamer-analytics-1.0; then
+        heading "GstAnalytics metadata ($feature)"
+        cargo clippy --locked --all-targets --features "$feature" -- -D warnings
+        cargo test --locked --features "$feature" --lib --test analytics --test detect --test metadata_survival
+        exit
+    fi
+done
+echo "SKIPPED: tests of GstAnalytics metadata, which GStreamer has since 1.24 (here: $(pkg-config --modversion gstreamer-1.0))"

@@ -1,8 +1,9 @@
 //! The report as metadata of a buffer.
 //!
-//! Written twice, because each form survives somewhere else: as the custom meta [`NAME`], which outlives
+//! Written several times, because each form survives somewhere else: as the custom meta [`NAME`], which outlives
 //! conversion, scaling and in-process encoders, and as one `GstVideoRegionOfInterestMeta` of type
-//! `face` per face, which stock elements understand. [`read`] takes the custom meta first.
+//! `face` per face, which stock elements understand; with the cargo feature `v1_24` also as `GstAnalyticsRelationMeta`,
+//! see `report::analytics`. [`read`] takes the custom meta.
 
 use std::sync::Once;
 
@@ -33,7 +34,7 @@ pub fn register() {
 /// Attaches `report` to `buffer`, whose frame is `width`×`height` pixels. A report that the buffer carries already is replaced.
 ///
 /// # Errors
-/// If the custom meta was not [registered](register).
+/// If the custom meta was not [registered](register), or GStreamer has no room for the analytics entries.
 pub fn attach(
     buffer: &mut gst::BufferRef,
     report: &FrameReport,
@@ -50,6 +51,8 @@ pub fn attach(
         param.set_name(ROI_PARAM);
         roi.add_param(param);
     }
+    #[cfg(feature = "v1_24")]
+    super::analytics::attach(buffer, report, width, height)?;
     Ok(())
 }
 
@@ -59,8 +62,10 @@ pub fn read(buffer: &gst::BufferRef) -> Option<FrameReport> {
     structure::read(meta.structure()).ok()
 }
 
-/// Takes the report, and the region-of-interest metas that belong to it, off a buffer.
+/// Takes the report, in all its forms, off a buffer.
 pub fn remove(buffer: &mut gst::BufferRef) {
+    #[cfg(feature = "v1_24")]
+    super::analytics::remove(buffer);
     buffer.foreach_meta_mut(|mut meta| {
         let ours = meta.try_as_custom_meta().is_some_and(|custom| custom.has_name(NAME))
             || meta.downcast_ref::<VideoRegionOfInterestMeta>().is_some_and(|roi| roi.param(ROI_PARAM).is_some());
@@ -74,7 +79,7 @@ pub fn remove(buffer: &mut gst::BufferRef) {
 }
 
 /// A face's box in whole pixels: x, y, width, height.
-fn pixels(face: &FaceReport, width: u32, height: u32) -> (u32, u32, u32, u32) {
+pub(super) fn pixels(face: &FaceReport, width: u32, height: u32) -> (u32, u32, u32, u32) {
     let scale = |value: f64, size: u32| (value.clamp(0.0, 1.0) * f64::from(size)).round() as u32;
     let (x, y) = (scale(face.x, width), scale(face.y, height));
     let (right, bottom) = (scale(face.x + face.width, width), scale(face.y + face.height, height));

@@ -4,6 +4,8 @@
 //! [`message`] posts it on the bus, [`json`] makes a line of text of it. [`alert`] watches it for faces that begin to look fake.
 
 pub mod alert;
+#[cfg(feature = "v1_24")]
+pub mod analytics;
 pub mod json;
 pub mod message;
 pub mod meta;

@@ -75,7 +75,10 @@ pub enum FaceSource {
     #[default]
     #[enum_value(name = "The element's own face detector", nick = "detect")]
     Detect,
-    #[enum_value(name = "Region-of-interest metas of type 'face' on the buffers", nick = "upstream")]
+    #[enum_value(
+        name = "Metadata of type 'face' on the buffers: regions of interest, or analytics in builds for GStreamer 1.24 and newer",
+        nick = "upstream"
+    )]
     Upstream,
 }
 

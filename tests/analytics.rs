@@ -192,6 +192,7 @@ fn entries_of_others_stay_where_they_are() {
 #[cfg(feature = "v1_26")]
 #[test]
 fn masks_of_others_are_neither_leaked_nor_freed() {
+    use gst::glib::translate::IntoGlibPtr;
     use gst_analytics::ffi;
     init();
     let mut mask = gst::Buffer::with_size(16).unwrap();

@@ -5,7 +5,6 @@ mod common;
 
 use common::Package;
 use gst::glib::Quark;
-use gst::prelude::*;
 use gst_analytics::{
     AnalyticsAnyMtd, AnalyticsClassificationMtd, AnalyticsODMtd, AnalyticsRelationMeta, AnalyticsTrackingMtd, RelTypes,
     prelude::*,

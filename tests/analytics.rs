@@ -237,6 +237,28 @@ fn masks_of_others_are_neither_leaked_nor_freed() {
     assert_eq!(references(&mask), 1);
 }
 
+#[test]
+fn entries_survive_conversion_and_scaling() {
+    init();
+    let mut harness = gst_check::Harness::new_parse(&format!(
+        "videoconvert ! videoscale ! capsfilter caps=video/x-raw,format=RGB,width={},height={}",
+        WIDTH / 2,
+        HEIGHT / 2
+    ));
+    harness.set_src_caps(caps(VideoFormat::I420, WIDTH, HEIGHT));
+    let mut buffer = gst::Buffer::with_size((WIDTH * HEIGHT * 3 / 2) as usize).unwrap();
+    attach(&mut buffer, &two_faces());
+    let mut scaled = harness.push_and_pull(buffer).unwrap();
+    let rects: Vec<_> = objects(&scaled, RelTypes::CONTAIN).into_iter().map(|object| object.rect).collect();
+    assert_eq!(rects, [(20, 60, 40, 45), (80, 60, 40, 45)]);
+
+    // They are still known as ours.
+    let other = add_other(&mut scaled, "dog", 0.5);
+    meta::remove(scaled.make_mut());
+    assert_eq!(kinds(&scaled), ["dog"]);
+    assert_is_other(&scaled, other, "dog");
+}
+
 fn caps(format: VideoFormat, width: u32, height: u32) -> gst::Caps {
     gst_video::VideoCapsBuilder::new()
         .format(format)

@@ -1,5 +1,7 @@
 //! `deepfakedetect` on video of a real person, with the installed detector and model.
 
+mod common;
+
 use gst::prelude::*;
 use gstdeepfake::analysis::verdict::State;
 use gstdeepfake::report::{FrameReport, meta};
@@ -18,7 +20,7 @@ fn reports(name: &str, frames: usize, before: &str, properties: &str) -> Vec<Fra
     gstdeepfake::plugin_register_static().unwrap();
     let pipeline = gst::parse::launch(&format!(
         "filesrc location=\"{}\" ! decodebin ! {before} deepfakedetect name=detect \
-         model=cnn-lstm device=cpu threads=1 mode=sync on-error=fail {properties} ! appsink name=sink sync=false",
+         device=cpu threads=1 mode=sync on-error=fail {properties} ! appsink name=sink sync=false",
         clip(name)
     ))
     .unwrap()
@@ -73,34 +75,58 @@ fn the_same_clip_gives_the_same_scores_bit_for_bit() {
     assert!(run() == run(), "two runs differ");
 }
 
-#[test]
-fn the_same_clip_gives_the_same_scores_in_every_format() {
-    let scores = |format: &str| -> Vec<f64> {
-        let convert = format!("videoconvert ! video/x-raw,format={format} !");
-        reports(WOMAN, 90, &convert, "").iter().flat_map(|report| &report.faces).filter_map(|face| face.score).collect()
+/// The largest difference between the scores of the clip as it is and behind `convert`, frame by frame.
+#[track_caller]
+fn difference(model: &str, convert: &str, properties: &str) -> f64 {
+    let scores = |convert: &str| -> Vec<f64> {
+        let properties = format!("model={model} {properties}");
+        reports(WOMAN, 90, convert, &properties).iter().flat_map(|r| &r.faces).filter_map(|face| face.score).collect()
     };
-    let expected = scores("I420");
-    assert!(!expected.is_empty());
-    for format in ["NV12", "YV12", "YUY2", "UYVY", "RGB", "BGR", "RGBx", "BGRA", "ARGB", "xBGR"] {
-        let found = scores(format);
-        assert_eq!(found.len(), expected.len(), "{format}");
-        let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        eprintln!("{format}: scores differ from I420's by at most {worst:.4}");
-        assert!(worst <= 0.01, "{format} differs by {worst}");
+    let (plain, converted) = (scores(""), scores(convert));
+    assert!(!plain.is_empty());
+    assert_eq!(plain.len(), converted.len(), "{convert}");
+    plain.iter().zip(&converted).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
+/// Formats of the clip's own pixels: nothing is converted on the way.
+#[test]
+fn the_same_pixels_give_the_same_scores_however_they_are_stored() {
+    for format in ["NV12", "YV12"] {
+        let worst = difference("cnn-lstm", &format!("videoconvert ! video/x-raw,format={format} !"), "");
+        assert!(worst < 1e-6, "{format} differs by {worst}");
+    }
+}
+
+const CONVERTED: [&str; 10] = [
+    "format=YUY2",
+    "format=UYVY",
+    "format=RGB",
+    "format=BGR",
+    "format=RGBx",
+    "format=BGRA",
+    "format=ARGB",
+    "format=xBGR",
+    "format=I420,colorimetry=bt709",
+    "format=I420,colorimetry=1:4:0:0",
+];
+
+/// With a model that looks at nothing but colour, so that a wrong matrix, range or channel order would show.
+#[test]
+fn converted_pixels_give_the_same_colours() {
+    let package = common::Package::sequence();
+    package.read().unwrap();
+    for caps in CONVERTED {
+        let convert = format!("videoconvert ! video/x-raw,{caps} !");
+        let worst = difference(&package.dir.path().display().to_string(), &convert, "");
+        assert!(worst <= 0.01, "{caps} differs by {worst}");
     }
 }
 
 #[test]
-fn color_matrix_and_range_are_honoured() {
-    let scores = |colorimetry: &str| -> Vec<f64> {
-        let convert = format!(
-            "videoconvert ! video/x-raw,format=RGB ! videoconvert ! video/x-raw,format=I420,colorimetry={colorimetry} !"
-        );
-        reports(WOMAN, 90, &convert, "").iter().flat_map(|report| &report.faces).filter_map(|face| face.score).collect()
-    };
-    let expected = scores("bt601");
-    for colorimetry in ["bt709", "1:4:0:0"] {
-        let worst = scores(colorimetry).iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        assert!(worst <= 0.01, "{colorimetry} differs by {worst}");
+#[ignore = "cnn-lstm is so unsteady that videoconvert's own rounding moves its scores by up to 0.03"]
+fn converted_pixels_give_the_same_scores() {
+    for caps in CONVERTED {
+        let worst = difference("cnn-lstm", &format!("videoconvert ! video/x-raw,{caps} !"), "");
+        assert!(worst <= 0.01, "{caps} differs by {worst}");
     }
 }

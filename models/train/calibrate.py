@@ -4,7 +4,8 @@ Slope and bias (Platt) are fitted over windows, because the live element shows t
 same, and so does each class. The clips are also shown as a worse line would bring them, or the probabilities would hold
 for clean files only. The thresholds come from real clips alone. Live, one window over the threshold is already an alarm, so
 a real clip is counted by its highest window: "fake" begins where 1 % of them would be called so at any time, and below the
-score that 5 % of them reach at any time a face passes as authentic. Between the two the honest answer is "uncertain".
+score that 5 % of them reach at any time a face passes as authentic, if that score is below one half: what looks rather fake
+than real is never called authentic. Between the two the honest answer is "uncertain".
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ def calibrate(work: Workspace, dev: list[Track], workers: int) -> None:
     if slope <= 0:
         raise DataError("on dev the model takes real for fake more often than not: it has learnt nothing; train longer")
     real = np.asarray([values.max() for values, label in zip(logits, labels) if label == REAL])
-    fake_from, authentic_to = threshold(real, 0.01), threshold(real, 0.05)
+    even = -bias / slope  # the logit of P(fake) = one half
+    fake_from, authentic_to = threshold(real, 0.01), min(threshold(real, 0.05), even)
 
     clips = scored[AS_IS]
     labels = np.asarray([track.label for track, _, _ in clips])

@@ -99,7 +99,7 @@ softmax = false
 slope = {measured["slope"]:.6f}
 bias = {measured["bias"]:.6f}
 fake_threshold = {measured["fake_threshold"]:.4f}       # 1 % of real dev clips reach it in any window
-authentic_threshold = {measured["authentic_threshold"]:.4f}  # 5 % of real dev clips reach it in any window
+authentic_threshold = {measured["authentic_threshold"]:.4f}  # 5 % of real dev clips reach it in any window, or one half
 hysteresis = {HYSTERESIS}
 fitted_on = {text(f"dev, {today}: {clips}, each as it is and recoded")}
 

@@ -558,8 +558,7 @@ impl DeepfakeDetect {
                 (Engine::Sync(analyzer), result)
             }
             Engine::Async(background) => {
-                // Shares the pixels; only the buffer's head is copied.
-                let dropped = background.submit(Job { buffer: buffer.copy(), info, pts });
+                let dropped = background.submit(Job { buffer: share(buffer), info, pts });
                 self.live().stats.shed += dropped;
                 (Engine::Async(background), Ok(()))
             }
@@ -758,6 +757,22 @@ fn bridge_log() {
     });
 }
 
+/// A buffer with the same pixels and metadata: only the head is copied. Since GStreamer 1.26 such a copy of a pool's buffer also
+/// holds on to the buffer itself, which then could take no metadata until the copy is gone; so that reference is dropped.
+fn share(buffer: &gst::BufferRef) -> gst::Buffer {
+    let mut copy = buffer.copy();
+    copy.make_mut().foreach_meta_mut(|mut meta| {
+        let parent = meta.downcast_ref::<gst::meta::ParentBufferMeta>().map(|parent| parent.parent().as_ptr());
+        let action = if parent == Some(buffer.as_ptr()) {
+            gst::buffer::BufferMetaForeachAction::Remove
+        } else {
+            gst::buffer::BufferMetaForeachAction::Keep
+        };
+        std::ops::ControlFlow::Continue(action)
+    });
+    copy
+}
+
 fn analyze_buffer(
     analyzer: &mut Analyzer,
     buffer: &gst::BufferRef,
@@ -775,4 +790,30 @@ fn analyze_buffer(
 fn latency_for(took: Duration) -> gst::ClockTime {
     let ns = took.as_nanos() as u64 / 4 * 5;
     LATENCY_STEP * ns.div_ceil(LATENCY_STEP.nseconds())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pools_buffer_can_take_metadata_while_its_pixels_are_analysed() {
+        gst::init().unwrap();
+        let pool = gst::BufferPool::new();
+        let mut config = pool.config();
+        config.set_params(None, 64, 1, 0);
+        pool.set_config(config).unwrap();
+        pool.set_active(true).unwrap();
+        let mut buffer = pool.acquire_buffer(None).unwrap();
+        gst_video::VideoRegionOfInterestMeta::add(buffer.get_mut().unwrap(), "face", (1, 2, 3, 4));
+
+        let shared = share(&buffer);
+        assert!(buffer.get_mut().is_some(), "somebody else holds the buffer");
+        assert_eq!(shared.iter_meta::<gst_video::VideoRegionOfInterestMeta>().count(), 1);
+        let (here, there) = (buffer.map_readable().unwrap(), shared.map_readable().unwrap());
+        assert_eq!(here.as_slice().as_ptr(), there.as_slice().as_ptr(), "the pixels were copied");
+        drop((here, there));
+        drop(shared);
+        pool.set_active(false).unwrap();
+    }
 }

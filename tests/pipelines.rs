@@ -92,12 +92,12 @@ fn playing(command: &mut Command) -> Child {
     child
 }
 
-/// The same from several processes at once.
+/// The same from several processes, or threads, at once.
 fn link(to: &Path, link: &Path) {
     if fs::read_link(link).is_ok_and(|now| now == to) {
         return;
     }
-    let new = link.with_extension(std::process::id().to_string());
+    let new = link.with_extension(format!("{}-{:?}", std::process::id(), std::thread::current().id()));
     std::os::unix::fs::symlink(to, &new).unwrap();
     fs::rename(new, link).unwrap();
 }

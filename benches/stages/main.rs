@@ -164,10 +164,11 @@ fn there_and_back(count: usize) -> impl Iterator<Item = usize> {
     (0..count).chain((1..count - 1).rev()).cycle()
 }
 
-/// Processor time of the first thing without that of the second.
+/// Processor time of the first thing without that of the second; at least a nanosecond each, since criterion takes no zero, which
+/// the difference of two large times on a busy machine may be.
 fn difference(iterations: u64, mut whole: impl FnMut() -> (u64, u64)) -> u64 {
     let (with, without) = (0..iterations).map(|_| whole()).fold((0, 0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1));
-    with.saturating_sub(without)
+    with.saturating_sub(without).max(iterations)
 }
 
 fn timed<T>(work: impl FnOnce() -> T) -> (u64, T) {

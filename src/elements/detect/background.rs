@@ -113,7 +113,8 @@ impl Drop for Background {
     fn drop(&mut self) {
         self.shared.queue().closed = true;
         self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
+        // The thread itself may hold the last reference to the element, and cannot wait for its own end.
+        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id()) {
             // A thread that panicked has said so already.
             let _ = thread.join();
         }

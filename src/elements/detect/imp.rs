@@ -513,25 +513,25 @@ impl DeepfakeDetect {
 
     /// Takes a frame in: analyses it if it is due, or has it analysed.
     fn take(&self, buffer: &gst::BufferRef) -> Result<(), gst::FlowError> {
-        let (moment, info) = {
+        let moment = {
             let mut guard = self.state();
             let Some(state) = guard.as_mut() else { return Ok(()) };
-            let Some(info) = state.info.clone() else { return Err(gst::FlowError::NotNegotiated) };
             let pts = buffer.pts().map(gst::ClockTime::nseconds);
-            (state.timeline.next(pts, buffer.duration().map(gst::ClockTime::nseconds)), info)
+            state.timeline.next(pts, buffer.duration().map(gst::ClockTime::nseconds))
         };
         if moment.jump {
             gst::info!(CAT, imp = self, "the stream jumps to {}", gst::ClockTime::from_nseconds(moment.pts));
             self.forget();
         }
         // No lock is held during the analysis, since it posts messages.
-        let engine = {
+        let (engine, info) = {
             let mut guard = self.state();
             let Some(state) = guard.as_mut() else { return Ok(()) };
+            let Some(info) = &state.info else { return Err(gst::FlowError::NotNegotiated) };
             if !state.grid.take(moment.pts) {
                 return Ok(());
             }
-            std::mem::replace(&mut state.engine, Engine::Away)
+            (std::mem::replace(&mut state.engine, Engine::Away), info.clone())
         };
         let (engine, result) = self.run(engine, buffer, info, moment.pts);
         if let Some(state) = self.state().as_mut() {

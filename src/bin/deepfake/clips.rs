@@ -8,6 +8,20 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+/// Which clips to work on: what the subcommands that take a list are told.
+#[derive(clap::Args)]
+pub struct ListArgs {
+    /// List of clips: a CSV with columns file,label[,split,method,dataset,group], or a folder with real/ and fake/ in it
+    #[arg(long, value_name = "CSV|DIR")]
+    pub clips: PathBuf,
+    /// Folder that the paths in the list start from [default: the list's own]
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Take only clips whose column `split` says NAME
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
+}
+
 /// The truth about a clip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

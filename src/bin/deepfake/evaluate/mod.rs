@@ -50,15 +50,8 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_long_help = AFTER)]
 pub struct Args {
-    /// List of clips: a CSV with columns file,label[,split,method,dataset,group], or a folder with real/ and fake/ in it
-    #[arg(long, value_name = "CSV|DIR")]
-    clips: PathBuf,
-    /// Folder that the paths in the list start from [default: the list's own]
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// Take only clips whose column `split` says NAME
-    #[arg(long, value_name = "NAME")]
-    split: Option<String>,
+    #[command(flatten)]
+    list: clips::ListArgs,
     /// Model package: the name of an installed one, or a folder [default: that of deepfakedetect]
     #[arg(long, value_name = "NAME|DIR")]
     model: Option<String>,
@@ -108,7 +101,7 @@ impl Outcome {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let clips = clips::read(&args.clips, args.root.as_deref(), args.split.as_deref())?;
+    let clips = clips::read(&args.list.clips, args.list.root.as_deref(), args.list.split.as_deref())?;
     let setup = Setup {
         model: model(args.model)?,
         device: args.device,

@@ -58,15 +58,8 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_long_help = AFTER)]
 pub struct Args {
-    /// List of clips: a CSV with columns file,label[,split,method,dataset,group], or a folder with real/ and fake/ in it
-    #[arg(long, value_name = "CSV|DIR")]
-    clips: PathBuf,
-    /// Folder that the paths in the list start from [default: the list's own]
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// Take only clips whose column `split` says NAME
-    #[arg(long, value_name = "NAME")]
-    split: Option<String>,
+    #[command(flatten)]
+    list: clips::ListArgs,
     /// Side of a crop in pixels
     #[arg(long, value_name = "PX", default_value_t = 192, value_parser = clap::value_parser!(u32).range(16..=1024))]
     size: u32,
@@ -191,10 +184,10 @@ struct TrackFile<'a> {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let clips = clips::read(&args.clips, args.root.as_deref(), None)?;
+    let clips = clips::read(&args.list.clips, args.list.root.as_deref(), None)?;
     // Folders are named after clips of all splits, so that runs of one split after the other agree.
     let names = folder_names(&clips);
-    let clips = clips::read(&args.clips, args.root.as_deref(), args.split.as_deref())?;
+    let clips = clips::read(&args.list.clips, args.list.root.as_deref(), args.list.split.as_deref())?;
     let detector = find_detector(&args.detector)?;
     let settings = Settings {
         size: args.size,

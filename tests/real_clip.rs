@@ -3,7 +3,9 @@
 mod common;
 
 use gst::prelude::*;
+use gstdeepfake::analysis::detector::{Detection, FaceDetector, Picture};
 use gstdeepfake::analysis::verdict::State;
+use gstdeepfake::inference::{DeviceRequest, SessionOptions, places};
 use gstdeepfake::report::{FrameReport, meta};
 
 /// A clip that `make deps` installs.
@@ -73,6 +75,59 @@ fn a_clip_without_a_face_has_none() {
 fn the_same_clip_gives_the_same_scores_bit_for_bit() {
     let run = || reports(WOMAN, 90, "", "");
     assert!(run() == run(), "two runs differ");
+}
+
+/// Frames of the clip, 320 pixels wide, as the detector sees them.
+fn pictures(name: &str, frames: usize) -> Vec<gst_video::video_frame::VideoFrame<gst_video::video_frame::Readable>> {
+    gst::init().unwrap();
+    let pipeline = gst::parse::launch(&format!(
+        "filesrc location=\"{}\" ! decodebin ! videoscale ! videoconvert ! video/x-raw,format=RGB,width=320,height=180 ! \
+         appsink name=sink sync=false",
+        clip(name)
+    ))
+    .unwrap()
+    .downcast::<gst::Pipeline>()
+    .unwrap();
+    let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let samples = std::iter::from_fn(|| sink.pull_sample().ok()).take(frames);
+    let frames = samples.map(|sample| {
+        let info = gst_video::VideoInfo::from_caps(sample.caps().unwrap()).unwrap();
+        gst_video::VideoFrame::from_buffer_readable(sample.buffer_owned().unwrap(), &info).unwrap()
+    });
+    let frames = frames.collect();
+    pipeline.set_state(gst::State::Null).unwrap();
+    frames
+}
+
+#[test]
+fn noise_of_one_grey_level_does_not_move_a_box() {
+    let options = SessionOptions { device: DeviceRequest::Cpu, require_device: true, threads: 1 };
+    let detector = FaceDetector::load(&places::find_detector("centerface.onnx").unwrap(), &options).unwrap();
+    let face = |pixels: &[u8]| -> Detection {
+        let mut faces = detector.detect(Picture { pixels, width: 320, height: 180 }, 0.25).unwrap();
+        assert_eq!(faces.len(), 1);
+        faces.remove(0)
+    };
+    let mut worst: f32 = 0.0;
+    for (index, frame) in pictures(WOMAN, 100).iter().enumerate() {
+        let plain = frame.plane_data(0).unwrap();
+        let noise = |place: usize| ((place + 7919 * index) as u32).wrapping_mul(2_654_435_761) >> 16;
+        let noisy: Vec<u8> = plain
+            .iter()
+            .enumerate()
+            .map(|(place, value)| value.saturating_add((noise(place) % 3) as u8).saturating_sub(1))
+            .collect();
+        let (a, b) = (face(plain), face(&noisy));
+        let side = (a.rect.width * a.rect.height).sqrt();
+        let moved = (a.rect.center().x - b.rect.center().x).hypot(a.rect.center().y - b.rect.center().y);
+        let points = a.landmarks.iter().flatten().zip(b.landmarks.iter().flatten());
+        let landmark = points.map(|(a, b)| (a.x - b.x).hypot(a.y - b.y)).fold(0.0, f32::max);
+        worst = worst.max(moved / side).max(landmark / side).max((a.rect.width / b.rect.width).ln().abs());
+    }
+    // 3 % when the best cell alone decided.
+    println!("boxes and landmarks move by up to {:.2} % of a side", worst * 100.0);
+    assert!(worst < 0.01, "{worst}");
 }
 
 /// The largest difference between the scores of the clip as it is and behind `convert`, frame by frame.

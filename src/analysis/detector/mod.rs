@@ -11,13 +11,17 @@ use std::sync::Arc;
 use ndarray::{Array4, ArrayD, Axis};
 
 use super::AnalysisError;
-use super::geometry::{Landmarks, Rect};
+use super::geometry::{Landmarks, Point, Rect};
 use super::planar;
 use super::sampler::ChannelOrder;
 use crate::inference::{SessionOptions, Worker};
 
-/// Boxes that share more than this (intersection over union) are the same face.
+/// Boxes that share more than this (intersection over union) are the same face, …
 const SAME_FACE_IOU: f32 = 0.3;
+/// … and those that share this much with the best one see it at the same place: their mean is taken.
+const BLENDED_IOU: f32 = 0.6;
+/// Cells down to this part of the threshold take part in that mean, though they make no face by themselves.
+const BLENDED_CONFIDENCE: f32 = 0.5;
 /// Sides of the picture are padded to a multiple of this, the coarsest stride of the graphs.
 const GRANULARITY: usize = 32;
 
@@ -147,14 +151,15 @@ impl FaceDetector {
         picture: Picture,
         threshold: f32,
     ) -> Result<Vec<Detection>, DetectorError> {
-        let mut faces = self.decoder.decode(maps, padded(picture.width), padded(picture.height), threshold)?;
+        let least = threshold * BLENDED_CONFIDENCE;
+        let mut faces = self.decoder.decode(maps, padded(picture.width), padded(picture.height), least)?;
         // Faces in the padding are none.
         let bounds = Rect::new(0.0, 0.0, picture.width as f32, picture.height as f32);
         faces.retain_mut(|face| {
             face.rect = face.rect.intersection(&bounds);
             face.rect.is_valid()
         });
-        Ok(suppress(faces))
+        Ok(suppress(faces, threshold))
     }
 }
 
@@ -179,16 +184,43 @@ fn plausible(detection: Detection) -> Option<Detection> {
     valid.then_some(detection)
 }
 
-/// Keeps the best of each group of overlapping boxes (greedy non-maximum suppression), best first.
-fn suppress(mut faces: Vec<Detection>) -> Vec<Detection> {
-    faces.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
-    let mut kept: Vec<Detection> = Vec::new();
-    for face in faces {
-        if kept.iter().all(|better| better.rect.iou(&face.rect) < SAME_FACE_IOU) {
-            kept.push(face);
-        }
+/// One face for each group of overlapping boxes whose best is above `threshold`, best first. `boxes` go down to
+/// [`BLENDED_CONFIDENCE`] of it.
+///
+/// A face lies at the mean of its group, weighted by confidence (Bazarevsky et al., "BlazeFace", arXiv:1907.05047, 3.4), counted
+/// from where cells begin to take part: a box that comes, goes or becomes the best one by the noise of the pixels moves nothing.
+fn suppress(mut boxes: Vec<Detection>, threshold: f32) -> Vec<Detection> {
+    boxes.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+    let mut faces: Vec<Detection> = Vec::new();
+    while boxes.first().is_some_and(|best| best.confidence > threshold) {
+        let best = boxes.remove(0);
+        faces.push(blend(&best, &boxes, threshold * BLENDED_CONFIDENCE));
+        boxes.retain(|face| best.rect.iou(&face.rect) < SAME_FACE_IOU);
     }
-    kept
+    faces
+}
+
+/// `best` with its box and landmarks at the mean of itself and those `others` that see it at the same place.
+fn blend(best: &Detection, others: &[Detection], least: f32) -> Detection {
+    let weight = |face: &Detection| face.confidence - least;
+    let others = others.iter().filter(|face| best.rect.iou(&face.rect) >= BLENDED_IOU);
+    let others: Vec<_> = others.map(|face| (face, weight(face))).collect();
+    let total = weight(best) + others.iter().map(|(_, weight)| weight).sum::<f32>();
+    let mean = |value: &dyn Fn(&Detection) -> f32| {
+        let own = value(best);
+        own + others.iter().map(|(face, weight)| weight * (value(face) - own)).sum::<f32>() / total
+    };
+    let landmarks = best.landmarks.map(|own| {
+        let of = |face: &Detection, index: usize| face.landmarks.unwrap_or(own)[index];
+        std::array::from_fn(|index| Point { x: mean(&|face| of(face, index).x), y: mean(&|face| of(face, index).y) })
+    });
+    let rect = Rect {
+        x: mean(&|face| face.rect.x),
+        y: mean(&|face| face.rect.y),
+        width: mean(&|face| face.rect.width),
+        height: mean(&|face| face.rect.height),
+    };
+    Detection { rect, landmarks, confidence: best.confidence }
 }
 
 #[cfg(test)]
@@ -277,11 +309,32 @@ mod tests {
         assert!(yunet::decode(&scale(class.view()), width, height, 0.5).is_err());
     }
 
+    fn square(x: f32, confidence: f32) -> Detection {
+        Detection { rect: Rect::new(x, 0.0, 10.0, 10.0), landmarks: Some([Point { x, y: 5.0 }; 5]), confidence }
+    }
+
     #[test]
     fn overlapping_boxes_are_one_face() {
-        let face = |x, confidence| Detection { rect: Rect::new(x, 0.0, 10.0, 10.0), landmarks: None, confidence };
-        let kept = suppress(vec![face(1.0, 0.6), face(0.0, 0.9), face(30.0, 0.5)]);
-        assert_eq!(kept, [face(0.0, 0.9), face(30.0, 0.5)]);
+        // The one at 4 covers too little of the best to say where it is, and too much to be another face.
+        let faces = suppress(vec![square(1.0, 0.5), square(0.0, 0.8), square(4.0, 0.7), square(30.0, 0.5)], 0.4);
+        assert_eq!(faces, [square(1.0 / 3.0, 0.8), square(30.0, 0.5)]);
+    }
+
+    #[test]
+    fn boxes_under_the_threshold_make_no_face() {
+        assert_eq!(suppress(vec![square(0.0, 0.4), square(1.0, 0.3)], 0.4), []);
+    }
+
+    #[test]
+    fn a_face_does_not_jump_when_another_cell_is_the_best() {
+        let at = |first: f32, second: f32, third: f32| {
+            let faces = suppress(vec![square(0.0, first), square(2.0, second), square(1.0, third)], 0.4);
+            let [face] = &faces[..] else { panic!("{faces:?}") };
+            assert_eq!(face.landmarks.unwrap()[0].x, face.rect.x);
+            face.rect.x
+        };
+        assert!((at(0.801, 0.8, 0.3) - at(0.8, 0.801, 0.3)).abs() < 0.01);
+        assert!((at(0.9, 0.2001, 0.5) - at(0.9, 0.2, 0.5)).abs() < 0.01, "where a cell begins to take part");
     }
 
     #[test]

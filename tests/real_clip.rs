@@ -177,11 +177,13 @@ fn converted_pixels_give_the_same_colours() {
     }
 }
 
+/// videoconvert's quick ways to RGB and to BT.709 give colours 1 to 3 levels darker than the standards' formulas, which no analysis
+/// can know of: it is the model that must not mind. (To full range, 1:4:0:0, GStreamer 1.22 changes the label and no pixel.)
 #[test]
-#[ignore = "cnn-lstm is so unsteady that videoconvert's own rounding moves its scores by up to 0.03"]
+#[ignore = "cnn-lstm minds: its scores move by up to 0.02"]
 fn converted_pixels_give_the_same_scores() {
-    for caps in CONVERTED {
-        let worst = difference("cnn-lstm", &format!("videoconvert ! video/x-raw,{caps} !"), "");
-        assert!(worst <= 0.01, "{caps} differs by {worst}");
-    }
+    let moved =
+        CONVERTED.map(|caps| (caps, difference("cnn-lstm", &format!("videoconvert ! video/x-raw,{caps} !"), "")));
+    println!("{moved:?}");
+    assert!(moved.iter().all(|(_, worst)| *worst <= 0.01), "{moved:?}");
 }

@@ -457,6 +457,42 @@ mod tests {
         assert_close(&pixel(ColorMatrix::Bt601, ColorRange::Full), &[221, 82, 53], 1, "601 full");
     }
 
+    /// Not only near: rounded as often up as down.
+    #[test]
+    fn conversion_is_the_standards_arithmetic() {
+        let noise = |index: usize, low: u8, span: u32| {
+            low + ((index as u32).wrapping_mul(2_654_435_761).rotate_left(11) % span) as u8
+        };
+        const SIDE: usize = 256;
+        let luma: Vec<u8> = (0..SIDE * SIDE).map(|index| noise(index, 80, 100)).collect();
+        let [u, v] = [1, 2].map(|k| (0..SIDE * SIDE / 4).map(|i| noise(i + k * 99_991, 108, 40)).collect::<Vec<_>>());
+        let planes = [
+            Plane { data: &luma, stride: SIDE },
+            Plane { data: &u, stride: SIDE / 2 },
+            Plane { data: &v, stride: SIDE / 2 },
+        ];
+        let (side, limited) = (SIDE as u32, ColorRange::Limited);
+        let frame = FrameView::new(PixelFormat::I420, side, side, &planes, ColorMatrix::Bt601, limited, 0).unwrap();
+        let mut sampler = Sampler::default();
+        // Halved: chroma as it is, luma averaged.
+        let rgb = sampler.sample(&frame, PixelRect::of(&frame), side / 2, side / 2, ChannelOrder::Rgb).unwrap();
+        let mut bias = [0.0; 3];
+        for (index, pixel) in rgb.chunks_exact(3).enumerate() {
+            let (row, column) = (index / (SIDE / 2) * 2, index % (SIDE / 2) * 2);
+            let at = |row: usize, column: usize| f64::from(luma[row * SIDE + column]);
+            let mean = (at(row, column) + at(row, column + 1) + at(row + 1, column) + at(row + 1, column + 1)) / 4.0;
+            let (y, u, v) =
+                ((mean - 16.0) / 219.0, (f64::from(u[index]) - 128.0) / 224.0, (f64::from(v[index]) - 128.0) / 224.0);
+            let exact = [y + 1.402 * v, y - 0.344_136 * u - 0.714_136 * v, y + 1.772 * u].map(|value| value * 255.0);
+            for ((bias, value), exact) in bias.iter_mut().zip(pixel).zip(exact) {
+                let error = f64::from(*value) - exact;
+                assert!(error.abs() < 1.2, "{value} is not {exact}");
+                *bias += error / (rgb.len() / 3) as f64;
+            }
+        }
+        assert!(bias.iter().all(|bias| bias.abs() < 0.1), "{bias:?}");
+    }
+
     #[test]
     fn odd_sizes_and_strides_are_read_within_bounds() {
         for (width, height) in [(17u32, 19u32), (1, 48), (16, 16), (33, 1)] {

@@ -102,6 +102,12 @@ fn range_mean_and_deviation_are_applied_per_channel() {
 }
 
 #[test]
+fn any_feature_may_be_named() {
+    let package = Package::sequence().change("margin = 1.3", "margin = 1.3\nfeature = \"rgb-noise-residual-2\"");
+    assert_eq!(package.load().unwrap().package().input.feature, "rgb-noise-residual-2");
+}
+
+#[test]
 fn the_fake_class_may_be_the_first() {
     let model = Package::sequence().change("fake_index = 1", "fake_index = 0").load().unwrap();
     let window = features(&model, &[[255.0, 0.0, 0.0]; 2]);
@@ -309,6 +315,9 @@ fn values_that_make_no_sense_are_reported_with_their_key() {
         ("margin = 1.3", "margin = 1.3\nrange = [1.0, 0.0]", "input.range"),
         ("margin = 1.3", "margin = 1.3\nstd = [1.0, 0.0, 1.0]", "input.std"),
         ("margin = 1.3", "margin = 1.3\nmean = [1.0, inf, 1.0]", "input.mean"),
+        ("margin = 1.3", "margin = 1.3\nfeature = \"\"", "input.feature"),
+        ("margin = 1.3", "margin = 1.3\nfeature = \"Noise residual\"", "input.feature"),
+        ("margin = 1.3", "margin = 1.3\nfeature = \"rgb-\"", "input.feature"),
         ("frames = 4", "frames = 0", "window.frames"),
         ("rate_hz = 15.0", "rate_hz = 0.0", "window.rate_hz"),
         ("least_frames = 2", "least_frames = 5", "window.least_frames"),

@@ -15,7 +15,7 @@
 //! | | `range` | `[low, high]`: pixel value 0 becomes `low`, 255 becomes `high` | `[0.0, 1.0]` |
 //! | | `mean`, `std` | per channel, in the model's order and in units of `range`: the graph sees `(x − mean) / std` | `[0, 0, 0]`, `[1, 1, 1]` |
 //! | | `margin` | side of the crop's square as a multiple of the face box's longer side, 1..4 | – |
-//! | | `feature` | what the channels hold; only `"rgb"` so far: the colours themselves | `"rgb"` |
+//! | | `feature` | what the graph makes of the colours before it judges them (`"rgb"`, `"laplacian"`, `"noise-residual"` …): lower-case letters, digits and `-`. Only told: a crop is always handed over as colours, the feature is part of the graph | `"rgb"` |
 //! | | `alignment` | how the crop lies; only `"box"` so far: upright | `"box"` |
 //! | `[window]` | `frames` | crops in a full window, 1..1000 | – |
 //! | | `rate_hz` | crops a second, 0.1..120; the window counts time, not frames | – |
@@ -110,19 +110,11 @@ pub struct Input {
     pub std: [f32; 3],
     /// Side of the crop's square as a multiple of the face box's longer side.
     pub margin: f32,
-    #[serde(default)]
-    pub feature: Feature,
+    /// What the graph makes of the colours before it judges them; the plugin itself does nothing with it.
+    #[serde(default = "rgb")]
+    pub feature: String,
     #[serde(default)]
     pub alignment: Alignment,
-}
-
-/// What a crop's channels hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Feature {
-    /// The colours themselves.
-    #[default]
-    Rgb,
 }
 
 /// How a crop lies.
@@ -230,6 +222,10 @@ fn unit_range() -> [f32; 2] {
 
 fn no_scale() -> [f32; 3] {
     [1.0; 3]
+}
+
+fn rgb() -> String {
+    "rgb".into()
 }
 
 /// `model.toml` as it is written.
@@ -448,6 +444,16 @@ impl Check<'_> {
                 "input.range",
                 format!("{low}..{high} is empty"),
                 "Give [low, high] with low < high",
+            ));
+        }
+        let is_word = |word: &str| {
+            !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        };
+        if !input.feature.split('-').all(is_word) {
+            return Err(self.fault(
+                "input.feature",
+                format!("`{}` is no name of a feature", input.feature),
+                "Use lower-case letters and digits, with `-` between words, such as \"noise-residual\"",
             ));
         }
         for channel in 0..3 {

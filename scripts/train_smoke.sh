@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=${TRAIN_PYTHON:-python3}
-if ! found=$("$python" -c 'import cv2, numpy, onnx, onnxruntime, pytest, sklearn, torch, tqdm' 2>&1); then
+if ! found=$("$python" -c 'import av, cv2, efficientnet_lite_pytorch, numpy, onnx, onnxruntime, pytest, sklearn, torch, tqdm' 2>&1); then
     echo "SKIPPED: the training code's tests (${found##*$'\n'}; see models/train/README.md)"
     exit 0
 fi

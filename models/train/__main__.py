@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from . import calibrate, data, export, package, train
+from . import calibrate, data, export, faces, package, stills, train
 from .nets import RECIPES
 from .workspace import Workspace
 
-STAGES = ["encoder", "features", "head", "calibrate", "export", "package"]
+STAGES = ["faces", "encoder", "features", "head", "calibrate", "export", "package"]
 
 
 def arguments() -> argparse.Namespace:
@@ -22,6 +22,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", choices=sorted(RECIPES), required=True)
     parser.add_argument("--crops", type=Path, required=True, help="folder written by `deepfake extract`")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints; a later run goes on from them")
+    parser.add_argument("--stills", type=Path, help="CSV of photographs for pseudo-fakes (stage `faces`; file, dataset, group)")
     parser.add_argument("--package", type=Path, help="folder of the model package to write (default: models/NAME)")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     parser.add_argument("--workers", type=int, default=1, help="processes that make crops beside it")
@@ -50,8 +51,14 @@ def run(options: argparse.Namespace) -> None:
     for stage in STAGES if options.stage == "all" else [options.stage]:
         print(f"== {recipe.name}: {stage}", flush=True)
         match stage:
+            case "faces":
+                if options.stills:
+                    stills.import_stills(options.stills, options.crops)
+                real = [track for track in data.read(options.crops, "train") if track.label == data.REAL]
+                faces.find_meshes(real + data.read_stills(options.crops))
             case "encoder":
-                train.train_encoder(work, data.read(options.crops, "train"), dev, options.workers)
+                photographs = data.read_stills(options.crops)
+                train.train_encoder(work, data.read(options.crops, "train"), photographs, dev, options.workers)
             case "features":
                 train.cache_features(work, data.read(options.crops, "train"), options.workers)
             case "head":

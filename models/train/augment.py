@@ -6,10 +6,10 @@ that nothing in here can become a label.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 
@@ -24,6 +24,8 @@ class ClipAugment:
     flip: bool = False
     colour: tuple[float, float, float, float] = (1.0, 0.0, 1.0, 0.0)  # contrast, brightness, saturation, hue (degrees)
     blur: float = 0.0  # sigma in stored pixels
+    denoise: float = 0.0  # of an edge-keeping filter over the whole picture, in grey levels: what cameras and editors do
+    sharpen: float = 1.0  # gain of an unsharp mask over the whole picture
     scale: float = 1.0  # the network that sent the clip small
     noise: float = 0.0  # sigma in grey levels; the same strength on each frame, fresh grains
     jpeg: int | None = None  # quality
@@ -37,7 +39,7 @@ class ClipAugment:
         """`h264`: share of draws that go through x264, which is slow; the cheap codec, JPEG, keeps its share beside it."""
         chance = rng.random
         codec = chance()
-        use_h264 = codec < h264 and shutil.which("ffmpeg") is not None
+        use_h264 = codec < h264
         return cls(
             flip=bool(chance() < 0.5),
             colour=(
@@ -49,6 +51,8 @@ class ClipAugment:
             if chance() < 0.5
             else (1.0, 0.0, 1.0, 0.0),
             blur=rng.uniform(0.4, 1.6) if chance() < 0.15 else 0.0,
+            denoise=rng.uniform(8, 30) if chance() < 0.08 else 0.0,
+            sharpen=rng.uniform(1.2, 2.0) if chance() < 0.1 else 1.0,
             scale=rng.uniform(0.4, 0.9) if chance() < 0.3 else 1.0,
             noise=rng.uniform(1, 6) if chance() < 0.15 else 0.0,
             jpeg=int(rng.integers(35, 96)) if not use_h264 and codec < h264 + 0.4 else None,
@@ -65,11 +69,12 @@ class ClipAugment:
             # Side by side in one picture: one after the other, only the first would begin with a key frame.
             beside = h264(np.concatenate(prepared, axis=2), self.h264)
             prepared = np.split(beside, len(clips), axis=2)
-        out = []
-        for clip in prepared:
-            clip = np.stack([cut(crop, self.margin / stored_margin, self.shift, size) for crop in clip])
-            out.append(clip[:, :, ::-1] if self.flip else clip)
-        return out
+        return [self.place(clip, size=size, stored_margin=stored_margin) for clip in prepared]
+
+    def place(self, clip: np.ndarray, size: int, stored_margin: float) -> np.ndarray:
+        """Only what moves pixels: for masks, [T, S, S], too."""
+        clip = np.stack([cut(crop, self.margin / stored_margin, self.shift, size) for crop in clip])
+        return clip[:, :, ::-1] if self.flip else clip
 
     def _before_codec(self, crops: np.ndarray) -> np.ndarray:
         side = crops.shape[1]
@@ -81,6 +86,10 @@ class ClipAugment:
                 crop = recolour(crop, *self.colour)
             if self.blur > 0:
                 crop = cv2.GaussianBlur(crop, (0, 0), self.blur)
+            if self.denoise > 0:
+                crop = cv2.bilateralFilter(crop, 5, self.denoise, 2)
+            if self.sharpen > 1:
+                crop = cv2.addWeighted(crop, self.sharpen, cv2.GaussianBlur(crop, (0, 0), 1.2), 1 - self.sharpen, 0)
             if small != side:
                 crop = cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA)
             if self.noise > 0:
@@ -99,10 +108,11 @@ def plain(margin: float) -> ClipAugment:
 def degraded(margin: float) -> dict[str, ClipAugment]:
     """Fixed, named qualities for calibration: the same clip as a worse line would bring it."""
     base = plain(margin)
-    named = {"as is": base, "half size, jpeg 60": replace(base, scale=0.5, jpeg=60)}
-    if shutil.which("ffmpeg") is not None:
-        named["h264 crf 32"] = replace(base, h264=32)
-    return named
+    return {
+        "as is": base,
+        "half size, jpeg 60": replace(base, scale=0.5, jpeg=60),
+        "h264 crf 32": replace(base, h264=32),
+    }
 
 
 def recolour(crop: np.ndarray, contrast: float, brightness: float, saturation: float, hue: float) -> np.ndarray:
@@ -122,21 +132,29 @@ def jpeg(crop: np.ndarray, quality: int) -> np.ndarray:
 
 
 def h264(frames: np.ndarray, rate_factor: int) -> np.ndarray:
-    """Through x264 and back, by the `ffmpeg` command: [T, H, W, 3] in, the same shape out."""
+    """Through x264 and back: [T, H, W, 3] in, the same shape out."""
     count, height, width = frames.shape[:3]
     tall, wide = height + height % 2, width + width % 2  # 4:2:0 has no odd sizes
     padded = np.pad(frames, ((0, 0), (0, tall - height), (0, wide - width), (0, 0)), mode="edge")
-    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{wide}x{tall}", "-r", "15"]
-    quiet = ["ffmpeg", "-v", "error", "-threads", "1"]
-    encode = [*quiet, *raw, "-i", "-", "-c:v", "libx264", "-preset", "veryfast", "-crf", str(rate_factor)]
-    encode += ["-pix_fmt", "yuv420p", "-threads", "1", "-f", "h264", "-"]
-    decode = [*quiet, "-f", "h264", "-i", "-", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    stream = subprocess.run(encode, input=padded.tobytes(), stdout=subprocess.PIPE, check=True).stdout
-    pixels = subprocess.run(decode, input=stream, stdout=subprocess.PIPE, check=True).stdout
-    back = np.frombuffer(pixels, np.uint8).reshape(-1, tall, wide, 3)
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.thread_count = wide, tall, "yuv420p", 1
+    encoder.time_base = Fraction(1, 15)
+    # Scene cuts off: between far frames of one clip it would make key frames where a live encoder makes none.
+    encoder.options = {"preset": "veryfast", "crf": str(rate_factor), "bf": "0", "sc_threshold": "0", "g": "250"}
+    decoder = av.CodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    back = []
+    for number, frame in enumerate(padded):
+        picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")
+        picture.pts = number
+        for packet in encoder.encode(picture):
+            back += decoder.decode(packet)
+    for packet in encoder.encode(None):
+        back += decoder.decode(packet)
+    back += decoder.decode(None)
     if len(back) != count:
-        raise RuntimeError(f"ffmpeg gave {len(back)} of {count} frames back")
-    return back[:, :height, :width]
+        raise RuntimeError(f"x264 gave {len(back)} of {count} frames back")
+    return np.stack([picture.to_ndarray(format="rgb24") for picture in back])[:, :height, :width]
 
 
 def cut(crop: np.ndarray, share: float, shift: tuple[float, float], size: int) -> np.ndarray:

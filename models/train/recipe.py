@@ -28,6 +28,9 @@ class Recipe:
     encoder_pairs: int = 24  # pairs a step
     encoder_frames: int = 2  # crops taken from each side of a pair
     encoder_rate: float = 1e-3
+    encoder_keep: float = 0.995  # of the moving average of the weights
+    still_share: float = 0.0  # share of pseudo-fakes that are made from photographs; needs encoder_frames = 1
+    mask_weight: float = 0.0  # of the loss that asks where a pseudo-fake was changed; the encoder then has `with_mask`
 
     # Head: windows of cached features.
     feature_rounds: int = 2  # differently augmented windows cached for each pair
@@ -40,8 +43,8 @@ class Recipe:
 
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
-    # Share of draws that go through x264. For two crops its process costs more than training on them.
-    h264_frames: float = 0.02
-    h264_windows: float = 0.25
+    # Share of draws that go through x264.
+    h264_frames: float = 0.25
+    h264_windows: float = 0.35
     real_fakes: float = 0.5  # share of pairs whose fake is a real deepfake; the rest are pseudo-fakes
     seed: int = 40

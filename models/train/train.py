@@ -17,11 +17,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from . import synth
 from .augment import ClipAugment, plain
 from .data import FAKE, REAL, DataError, Pairs, Track, windows
 from .metrics import auc
 from .recipe import Recipe
-from .synth import SelfBlend, smooth
+from .synth.pair import Source
 from .workspace import Workspace, whole
 
 # bfloat16 is twice as fast on CPUs that have it and is slower on all others.
@@ -29,23 +30,33 @@ BF16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def pair_crops(
-    real: Track, fake: Track | None, count: int, stride: int, rng: np.random.Generator, recipe: Recipe
+    real: Track, fake: Track | None, count: int, stride: int, rng: np.random.Generator, recipe: Recipe, pairs: Pairs
 ) -> np.ndarray:
     """[2, count, size, size, 3] uint8: real and fake crops, every `stride`-th, through the same augmentation."""
+    return pair_and_masks(real, fake, count, stride, rng, recipe, pairs)[0]
+
+
+def pair_and_masks(
+    real: Track, fake: Track | None, count: int, stride: int, rng: np.random.Generator, recipe: Recipe, pairs: Pairs
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `pair_crops`, and where the fake was changed: [count, size, size] of 0..1, or NaN where only its maker knows."""
     crops = min(real.crops, fake.crops) if fake else real.crops
     stride = max(1, min(stride, (crops - 1) // max(count - 1, 1)))
     start = rng.integers(crops - (count - 1) * stride)
     index = start + stride * np.arange(count)
     if fake:
-        sides = real.frames(index), fake.frames(index)
+        sides, masks = (real.frames(index), fake.frames(index)), None
     else:
-        landmarks = real.landmarks()
-        if landmarks is None:
-            raise DataError(f"{real.npy} has no landmarks: extract it with a detector that gives them (CenterFace, YuNet)")
-        sides = SelfBlend.draw(rng).apply(real.frames(index), smooth(landmarks)[index])
+        source = Source(real.frames(index), real.mesh(index))
+        *sides, masks = synth.draw(source, lambda mesh, rng: pairs.donor(mesh, count, real, rng), rng).arrays()
     h264 = recipe.h264_windows if count == recipe.window_frames else recipe.h264_frames
     augment = ClipAugment.draw(rng, recipe.margin, h264)
-    return np.stack(augment.apply(*sides, size=recipe.size, stored_margin=real.margin))
+    place = {"size": recipe.size, "stored_margin": real.margin}
+    if masks is None:
+        masks = np.full((count, recipe.size, recipe.size), np.nan, np.float32)
+    else:
+        masks = augment.place(masks, **place)
+    return np.stack(augment.apply(*sides, **place)), masks
 
 
 class FramePairs(Dataset):
@@ -57,10 +68,29 @@ class FramePairs(Dataset):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, item: int) -> np.ndarray:
+    def __getitem__(self, item: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([self.recipe.seed, self.first + item])
         real, fake = self.pairs.draw(rng)
-        return pair_crops(real, fake, self.recipe.encoder_frames, int(rng.integers(1, 7)), rng, self.recipe)
+        stride = int(rng.integers(1, 7))
+        return pair_and_masks(real, fake, self.recipe.encoder_frames, stride, rng, self.recipe, self.pairs)
+
+
+def collate(items: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    crops, masks = zip(*items)
+    return np.stack(crops), np.stack(masks)
+
+
+def mask_loss(maps: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Where was it changed? `maps`: logits [pairs * 2 * frames, 1, h, w]; `masks` of the fakes: [pairs, frames, H, W], NaN: unknown.
+
+    Only helps training: a net that must say where cannot get away with knowing the clip.
+    """
+    pairs, frames = masks.shape[:2]
+    target = functional.adaptive_avg_pool2d(masks.flatten(0, 1)[:, None], maps.shape[-2:]).view(pairs, 1, frames, *maps.shape[-2:])
+    target = torch.cat([torch.zeros_like(target), target], dim=1).flatten(0, 2)[:, None]
+    known = ~target.isnan()
+    losses = functional.binary_cross_entropy_with_logits(maps, target.nan_to_num(), reduction="none")
+    return (losses * known).sum() / known.sum().clamp(min=1)
 
 
 def to_tensor(crops: np.ndarray) -> torch.Tensor:
@@ -94,12 +124,14 @@ class Average:
                 mine.copy_(theirs)
 
 
-def train_encoder(work: Workspace, train: list[Track], dev: list[Track], workers: int, every: int = 250) -> None:
+def train_encoder(
+    work: Workspace, train: list[Track], stills: list[Track], dev: list[Track], workers: int, every: int = 250
+) -> None:
     """Stage `encoder`. Leaves encoder.pt: the state to go on from, and the averaged weights best on dev (frame mean)."""
     recipe = work.recipe
     torch.manual_seed(recipe.seed)
     net = recipe.encoder().to(memory_format=torch.channels_last)
-    average = Average(net)
+    average = Average(net, recipe.encoder_keep)
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.encoder_rate, weight_decay=recipe.weight_decay)
     step, best = 0, {"auc": -1.0, "step": 0, "net": average.net.state_dict()}
     if state := work.load("encoder.pt"):
@@ -108,10 +140,12 @@ def train_encoder(work: Workspace, train: list[Track], dev: list[Track], workers
         average.steps = state["step"]
         optimiser.load_state_dict(state["optimiser"])
         step, best = state["step"], state["best"]
-    pairs = Pairs(train, least_crops=recipe.encoder_frames, real_fakes=recipe.real_fakes)
+    if recipe.encoder_frames > 1:
+        stills = []  # one picture makes no clip
+    pairs = Pairs(train, recipe.encoder_frames, recipe.real_fakes, stills, recipe.still_share)
     start = step * recipe.encoder_pairs
     items = FramePairs(pairs, recipe, start, recipe.encoder_steps * recipe.encoder_pairs - start)
-    batches = DataLoader(items, batch_size=recipe.encoder_pairs, num_workers=workers, collate_fn=np.stack)
+    batches = DataLoader(items, batch_size=recipe.encoder_pairs, num_workers=workers, collate_fn=collate)
 
     def save() -> None:
         work.save(
@@ -127,15 +161,20 @@ def train_encoder(work: Workspace, train: list[Track], dev: list[Track], workers
 
     bar = tqdm(batches, total=recipe.encoder_steps, initial=step, desc="encoder", unit="step", mininterval=2)
     try:
-        for batch in bar:  # [pairs, 2, frames, size, size, 3]
+        for batch, masks in bar:  # [pairs, 2, frames, size, size, 3], [pairs, frames, size, size]
             torch.manual_seed(recipe.seed + step)  # dropout, too, is the same in a run that was stopped
             for group in optimiser.param_groups:
                 group["lr"] = one_cycle(step, recipe.encoder_steps, recipe.encoder_rate)
             labels = torch.tensor([REAL, FAKE]).repeat_interleave(recipe.encoder_frames).repeat(len(batch))
             net.train()
             with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
-                _, logits = net(to_tensor(batch))
+                if recipe.mask_weight:
+                    _, logits, maps = net.with_mask(to_tensor(batch))
+                else:
+                    _, logits = net(to_tensor(batch))
             loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+            if recipe.mask_weight:
+                loss = loss + recipe.mask_weight * mask_loss(maps.float(), torch.from_numpy(masks))
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 5.0)
@@ -190,24 +229,25 @@ def trained_encoder(work: Workspace) -> nn.Module:
 class WindowPairs(Dataset):
     """Item i is a window of each side of pair i, as one round draws it."""
 
-    def __init__(self, pairs: list[tuple[Track, Track | None]], recipe: Recipe, number: int) -> None:
-        self.pairs, self.recipe, self.number = pairs, recipe, number
+    def __init__(self, pairs: Pairs, recipe: Recipe, number: int) -> None:
+        self.pairs, self.order, self.recipe, self.number = pairs, pairs.each_once(), recipe, number
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.order)
 
     def __getitem__(self, item: int) -> np.ndarray:
         rng = np.random.default_rng([self.recipe.seed, 1 + self.number, item])
-        return pair_crops(*self.pairs[item], self.recipe.window_frames, 1, rng, self.recipe)
+        return pair_crops(*self.order[item], self.recipe.window_frames, 1, rng, self.recipe, self.pairs)
 
 
 def cache_features(work: Workspace, train: list[Track], workers: int) -> None:
     """Stage `features`. Leaves features/round-NN.npy, float16 [pairs, 2 (real, fake), window, F], a file a round."""
     recipe = work.recipe
     encoder = trained_encoder(work)
-    pairs = Pairs(train, recipe.window_frames, recipe.real_fakes).each_once()
+    pairs = Pairs(train, recipe.window_frames, recipe.real_fakes)
+    count = len(pairs.each_once())
     width = encode(encoder, np.zeros((1, recipe.size, recipe.size, 3), np.uint8))[0].shape[1]
-    shape = (len(pairs), 2, recipe.window_frames, width)
+    shape = (count, 2, recipe.window_frames, width)
     missing = [r for r in range(recipe.feature_rounds) if not work.path(f"features/round-{r:02d}.npy").is_file()]
     work.room_for(len(missing) * math.prod(shape) * 2)
     for number in missing:

@@ -7,6 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from train import faces
+from train.synth import masks
+
 SIDE = 96
 FRAMES = 44
 
@@ -36,6 +39,23 @@ def face(rng: np.random.Generator, swapped: bool) -> tuple[np.ndarray, np.ndarra
     return np.stack(crops), np.asarray(landmarks)
 
 
+def mesh(landmarks: np.ndarray) -> np.ndarray:
+    """Points like FaceMesh's [T, 468, 2] for the drawn faces: the named ones where they belong, the rest spread inside."""
+    turn = np.arange(468) * np.pi * (3 - np.sqrt(5))
+    points = 0.85 * np.sqrt(np.arange(468) / 468)[:, None] * np.stack([20 * np.cos(turn), 26 * np.sin(turn)], axis=1)
+    angle = np.linspace(-np.pi / 2, 1.5 * np.pi, len(masks.OVAL), endpoint=False)
+    points[masks.OVAL] = np.stack([21 * np.cos(angle), 28 * np.sin(angle)], axis=1)
+    angle = np.linspace(np.pi, 3 * np.pi, len(masks.LIPS), endpoint=False)
+    points[masks.LIPS] = [0, 14] + np.stack([8 * np.cos(angle), 4 * np.sin(angle)], axis=1)
+    points[masks.BROWS] = np.stack([np.linspace(-15, 15, 10), np.full(10, -13)], axis=1)
+    points[masks.EYE_RINGS] = np.stack([np.linspace(-15, 15, 16), np.full(16, -4)], axis=1)
+    for eye, x in zip(faces.EYES, (-11, 11)):
+        points[eye] = [[x - 3, -8], [x + 3, -8]]
+    points[faces.NOSE] = [0, 3]
+    middle = landmarks[:, 2:3] - [0, 3]  # the nose lies 3 pixels below the face's middle
+    return (points + middle).astype(np.float32)
+
+
 def write_crops(folder: Path, groups: dict[str, int] | None = None) -> None:
     """A real and a fake clip for each group, and the manifest."""
     rows = []
@@ -47,6 +67,7 @@ def write_crops(folder: Path, groups: dict[str, int] | None = None) -> None:
                 base = f"{split}/{label}/clip-{number}/track-0001"
                 (folder / base).parent.mkdir(parents=True, exist_ok=True)
                 np.save(folder / f"{base}.npy", crops)
+                np.save(folder / f"{base}.mesh.npy", mesh(landmarks))
                 entries = [{"landmarks_crop": points.tolist()} for points in landmarks]
                 (folder / f"{base}.json").write_text(json.dumps({"margin": 1.6, "crops": entries}))
                 rows.append(

@@ -85,8 +85,8 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(crops, tmp_path):
         work = Workspace(tmp_path / name, recipe)
         if stop:
             with pytest.raises(KeyboardInterrupt):
-                train.train_encoder(InterruptedAfter(work, stop), tracks, dev, workers=0, every=1)
-        train.train_encoder(work, tracks, dev, workers=0, every=1)
+                train.train_encoder(InterruptedAfter(work, stop), tracks, [], dev, workers=0, every=1)
+        train.train_encoder(work, tracks, [], dev, workers=0, every=1)
         ends.append(work.load("encoder.pt")["average"])
     assert all(torch.equal(a, b) for a, b in zip(ends[0].values(), ends[1].values(), strict=True))
 

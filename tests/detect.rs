@@ -327,6 +327,34 @@ fn a_missing_model_warns_and_frames_pass_or_stops_the_stream() {
 }
 
 #[test]
+fn a_model_of_aligned_crops_is_refused_where_faces_come_without_landmarks() {
+    init();
+    let package = Package::sequence().change("margin = 1.3", "alignment = \"five-point\"");
+    package.read().unwrap();
+    let refused = |on_error: &str, kind: gst::MessageType| {
+        let element = gst::parse::launch(&format!(
+            "deepfakedetect model={} device=cpu face-source=upstream on-error={on_error}",
+            package.dir.path().display()
+        ))
+        .unwrap();
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        let started = element.set_state(gst::State::Paused).is_ok();
+        let message = bus.pop_filtered(&[kind]).expect("something is posted");
+        element.set_state(gst::State::Null).unwrap();
+        let text = match message.view() {
+            gst::MessageView::Warning(warning) => warning.error().message().to_owned(),
+            gst::MessageView::Error(error) => error.error().message().to_owned(),
+            _ => unreachable!(),
+        };
+        assert!(text.contains("tiny@1.0") && text.contains("face-source=detect"), "{text}");
+        started
+    };
+    assert!(refused("passthrough", gst::MessageType::Warning), "frames pass without analysis");
+    assert!(!refused("fail", gst::MessageType::Error), "the element does not start");
+}
+
+#[test]
 fn downstream_decides_what_memory_frames_may_lie_in() {
     for supported in [true, false] {
         let mut rig = Rig::new("mode=sync");

@@ -24,14 +24,15 @@ fn clip() -> std::path::PathBuf {
     path
 }
 
-/// `deepfake extract` on the clip, at this size and the margin of the tiny model.
-fn extract(size: u32) -> Extracted {
+/// `deepfake extract` on the clip, at this size and with these further arguments.
+fn extract(size: u32, further: &[&str]) -> Extracted {
     let dir = tempfile::tempdir().unwrap();
     let list = dir.path().join("clips.csv");
     std::fs::write(&list, format!("file,label\n{},real\n", clip().display())).unwrap();
     let out = dir.path().join("crops");
     let status = Command::new(env!("CARGO_BIN_EXE_deepfake"))
-        .args(["extract", "--margin", "1.3", "--jobs", "1", "--size", &size.to_string()])
+        .args(["extract", "--jobs", "1", "--size", &size.to_string()])
+        .args(further)
         .arg("--clips")
         .arg(&list)
         .arg("--out")
@@ -59,10 +60,21 @@ fn redness(crop: ArrayView3<u8>) -> f64 {
 
 #[test]
 fn live_crops_are_training_crops() {
+    assert_live_is_training(Package::sequence(), &["--margin", "1.3"]);
+}
+
+#[test]
+fn live_aligned_crops_are_aligned_training_crops() {
+    let package = Package::sequence().change("margin = 1.3", "alignment = \"five-point\"");
+    assert_live_is_training(package, &["--alignment", "five-point"]);
+}
+
+/// Compares the crops that the element hands to the tiny model with those of `deepfake extract`.
+#[track_caller]
+fn assert_live_is_training(package: Package, arguments: &[&str]) {
     gst::init().unwrap();
     gstdeepfake::plugin_register_static().unwrap();
-    let package =
-        Package::sequence().change("feature_length = 3", "feature_length = 3\nframe_output = \"frame_scores\"");
+    let package = package.change("feature_length = 3", "feature_length = 3\nframe_output = \"frame_scores\"");
     package.read().unwrap();
     let pipeline = gst::parse::launch(&format!(
         "filesrc location=\"{}\" ! decodebin ! deepfakedetect model={} device=cpu threads=1 mode=sync on-error=fail \
@@ -86,7 +98,7 @@ fn live_crops_are_training_crops() {
     }
     pipeline.set_state(gst::State::Null).unwrap();
 
-    let training = extract(16);
+    let training = extract(16, arguments);
     assert_eq!(live.iter().map(|(pts, _)| *pts).collect::<Vec<_>>(), training.pts);
     for ((pts, live), crop) in live.iter().zip(training.crops.axis_iter(Axis(0))) {
         let expected = redness(crop);
@@ -98,7 +110,7 @@ fn live_crops_are_training_crops() {
 /// write them with `UPDATE_GOLDEN=1 cargo test --test golden_crops`.
 #[test]
 fn crops_are_the_committed_ones() {
-    let extracted = extract(64);
+    let extracted = extract(64, &["--margin", "1.3"]);
     let chosen = extracted.crops.select(Axis(0), &[0, 100, 200]);
     let golden = common::data("golden-crops.npy");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {

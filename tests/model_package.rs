@@ -296,10 +296,13 @@ fn a_description_that_is_not_toml_is_reported_with_the_line() {
 #[test]
 fn keys_too_many_too_few_or_of_another_kind_are_reported() {
     Package::sequence().change("margin", "margins").fails(&["unknown field `margins`", "line"]);
-    Package::sequence().change("margin = 1.3", "").fails(&["missing field `margin`"]);
+    Package::sequence().change("width = 16", "").fails(&["missing field `width`"]);
     Package::sequence().change("[output]", "[outputs]").fails(&["unknown field `outputs`"]);
     Package::sequence().change("width = 16", "width = \"16\"").fails(&["invalid type", "width"]);
     Package::sequence().change("\"sequence\"", "\"video\"").fails(&["unknown variant `video`", "sequence"]);
+    Package::sequence()
+        .change("margin", "alignment = \"mesh\"\nmargin")
+        .fails(&["unknown variant `mesh`", "five-point"]);
     Package::sequence().change("margin", "color = \"gray\"\nmargin").fails(&["unknown variant `gray`", "rgb"]);
 }
 
@@ -312,6 +315,8 @@ fn values_that_make_no_sense_are_reported_with_their_key() {
         ("height = 16", "height = 100000", "input.height"),
         ("margin = 1.3", "margin = nan", "input.margin"),
         ("margin = 1.3", "margin = 0.5", "input.margin"),
+        ("margin = 1.3", "", "input.margin"),
+        ("margin = 1.3", "margin = 1.3\nalignment = \"five-point\"", "input.margin"),
         ("margin = 1.3", "margin = 1.3\nrange = [1.0, 0.0]", "input.range"),
         ("margin = 1.3", "margin = 1.3\nstd = [1.0, 0.0, 1.0]", "input.std"),
         ("margin = 1.3", "margin = 1.3\nmean = [1.0, inf, 1.0]", "input.mean"),

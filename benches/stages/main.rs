@@ -73,14 +73,8 @@ impl Parts {
             return Err("only models with an encoder and a head have these stages".into());
         };
         let detector_file = places::find_detector("centerface.onnx")?;
-        let input = &package.input;
         Ok(Self {
-            crop_spec: CropSpec {
-                width: input.width as u32,
-                height: input.height as u32,
-                margin: input.margin,
-                order: input.color,
-            },
+            crop_spec: package.input.crop_spec(),
             detector: FaceDetector::load(&detector_file, &OPTIONS)?,
             model: Model::load(package.clone(), &OPTIONS)?,
             detector_graph: Graph::load(&detector_file),
@@ -134,7 +128,9 @@ impl Made {
             face.rect = Rect::new(x * scale, y * scale, width * scale, height * scale);
         }
         let mut cropper = Cropper::default();
-        let crop = |face: &Detection| cropper.crop(frame, &face.rect, &parts.crop_spec).expect("crops").to_vec();
+        let crop = |face: &Detection| {
+            cropper.crop(frame, &face.rect, face.landmarks.as_ref(), &parts.crop_spec).expect("crops").to_vec()
+        };
         made.crops = made.faces.iter().map(crop).collect();
         made
     }
@@ -201,7 +197,7 @@ fn of_frames(c: &mut Criterion<CpuTime>, parts: &mut Parts, form: Form) {
         b.iter(|| {
             let index = next.next().unwrap();
             for face in &made[index].faces {
-                cropper.crop(&views[index], &face.rect, &parts.crop_spec).unwrap();
+                cropper.crop(&views[index], &face.rect, face.landmarks.as_ref(), &parts.crop_spec).unwrap();
             }
         });
     });

@@ -15,7 +15,7 @@ use super::quality::{QualityGate, QualityLimits};
 use super::tracker::Track;
 use super::verdict::{Thresholds, Verdict, certainty};
 use super::window::{Grid, Window};
-use crate::inference::{Model, ModelPackage};
+use crate::inference::Model;
 use crate::report::{FaceReport, FrameReport, SCHEMA};
 
 /// How frames are analysed; everything a user may set but the model and the device.
@@ -55,7 +55,7 @@ impl Analyzer {
         let package = model.package();
         Self {
             thresholds: thresholds(&settings, &model),
-            crop_spec: crop_spec(package),
+            crop_spec: package.input.crop_spec(),
             follower: FaceFollower::new(detector, settings.follower.clone()),
             cropper: Cropper::default(),
             quality: QualityGate::default(),
@@ -139,8 +139,8 @@ impl Analyzer {
         let mut crops: Vec<f32> = Vec::new();
         for track in tracks.iter().filter(|track| track.seen) {
             let face = self.faces.entry(track.id).or_insert_with(|| Face::new(&self.model));
-            let crop = match self.cropper.crop(frame, &track.rect, &self.crop_spec) {
-                Err(AnalysisError::Outside) => continue,
+            let crop = match self.cropper.crop(frame, &track.rect, track.landmarks.as_ref(), &self.crop_spec) {
+                Err(AnalysisError::Outside | AnalysisError::NoLandmarks) => continue,
                 crop => crop?,
             };
             let rejection = self.quality.rejects(
@@ -241,12 +241,6 @@ fn report(track: &Track, face: &Face, frame: &FrameView, model: &Model) -> Optio
         window_start: span.map(|(start, _)| start),
         window_end: span.map(|(_, end)| end),
     })
-}
-
-/// The crops that a model takes.
-fn crop_spec(package: &ModelPackage) -> CropSpec {
-    let input = &package.input;
-    CropSpec { width: input.width as u32, height: input.height as u32, margin: input.margin, order: input.color }
 }
 
 fn thresholds(settings: &AnalyzerSettings, model: &Model) -> Thresholds {

@@ -1,8 +1,14 @@
-//! From a face's box to the square picture of it that a model takes.
+//! From a face to the picture of it that a model takes.
+
+use opencv::core::{self, Mat, Scalar, Size};
+use opencv::imgproc;
+use opencv::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::AnalysisError;
+use super::alignment::Similarity;
 use super::frame::FrameView;
-use super::geometry::{Point, Rect};
+use super::geometry::{Landmarks, Point, Rect};
 use super::sampler::{ChannelOrder, PixelRect, Sampler};
 
 /// What a crop looks like.
@@ -11,29 +17,63 @@ pub struct CropSpec {
     /// Size of the crop in pixels.
     pub width: u32,
     pub height: u32,
-    /// Side of the square taken, as a multiple of the box's longer side.
+    pub alignment: Alignment,
+    /// Side of the square that [`Alignment::Box`] takes, as a multiple of the box's longer side.
     pub margin: f32,
     pub order: ChannelOrder,
 }
 
+/// How a face lies in its crop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Alignment {
+    /// Upright: a square around the box's middle.
+    #[default]
+    Box,
+    /// Turned and scaled so that eyes, nose and mouth come nearest to fixed places: see [`Similarity::to_template`].
+    FivePoint,
+}
+
+/// Where in the frame a crop lies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Place {
+    /// A square with even corners, so that the chroma of subsampled formats is cut at the same place as the luma.
+    Upright(PixelRect),
+    /// From pixels of the frame to pixels of the crop.
+    Turned(Similarity),
+}
+
 impl CropSpec {
-    /// The part of the frame that a crop of `face` shows: a square with even corners, so that the chroma of
-    /// subsampled formats is cut at the same place as the luma.
-    pub fn part(&self, face: &Rect) -> PixelRect {
-        let square = face.square(self.margin);
-        let even = |value: f32| (value / 2.0).round() as i32 * 2;
-        let side = even(square.width).max(2);
-        let center = square.center();
-        let half = side as f32 / 2.0;
-        PixelRect { x: even(center.x - half), y: even(center.y - half), width: side, height: side }
+    /// Where a crop of the face lies. `landmarks` count only with [`Alignment::FivePoint`], the box only with [`Alignment::Box`].
+    ///
+    /// # Errors
+    /// [`AnalysisError::NoLandmarks`] if they are needed and there are none, or all are at one place.
+    pub fn place(&self, face: &Rect, landmarks: Option<&Landmarks>) -> Result<Place, AnalysisError> {
+        match self.alignment {
+            Alignment::Box => {
+                let square = face.square(self.margin);
+                let even = |value: f32| (value / 2.0).round() as i32 * 2;
+                let side = even(square.width).max(2);
+                let center = square.center();
+                let half = side as f32 / 2.0;
+                let (x, y) = (even(center.x - half), even(center.y - half));
+                Ok(Place::Upright(PixelRect { x, y, width: side, height: side }))
+            }
+            Alignment::FivePoint => landmarks
+                .and_then(|landmarks| Similarity::to_template(landmarks, self.width, self.height))
+                .map(Place::Turned)
+                .ok_or(AnalysisError::NoLandmarks),
+        }
     }
 
-    /// Where a point of the frame lies in the crop of `face`, in pixels of the crop.
-    pub fn to_crop(&self, face: &Rect, point: Point) -> Point {
-        let part = self.part(face);
-        Point {
-            x: (point.x - part.x as f32) * self.width as f32 / part.width as f32,
-            y: (point.y - part.y as f32) * self.height as f32 / part.height as f32,
+    /// Where a point of the frame lies in the crop at `place`, in pixels of the crop.
+    pub fn to_crop(&self, place: &Place, point: Point) -> Point {
+        match place {
+            Place::Upright(part) => Point {
+                x: (point.x - part.x as f32) * self.width as f32 / part.width as f32,
+                y: (point.y - part.y as f32) * self.height as f32 / part.height as f32,
+            },
+            Place::Turned(similarity) => similarity.apply(point),
         }
     }
 }
@@ -42,19 +82,79 @@ impl CropSpec {
 #[derive(Default)]
 pub struct Cropper {
     sampler: Sampler,
+    turned: Mat,
 }
 
 impl Cropper {
-    /// The crop of `face` (in pixels of the frame): interleaved 8-bit pixels, `height` × `width` × 3. What lies outside the frame repeats its edge.
+    /// The crop of a face: interleaved 8-bit pixels, `height` × `width` × 3. What lies outside the frame repeats its edge. Box
+    /// and landmarks, in pixels of the frame, are those of the [track](super::tracker::Track): both smoothed.
     ///
     /// # Errors
-    /// [`AnalysisError::Outside`] if the box is no box, is several times larger than the frame or does not touch it.
-    pub fn crop(&mut self, frame: &FrameView, face: &Rect, spec: &CropSpec) -> Result<&[u8], AnalysisError> {
+    /// [`AnalysisError::Outside`] if the box is no box, or the crop is several times larger than the frame or does not touch it;
+    /// [`AnalysisError::NoLandmarks`] as [`CropSpec::place`].
+    pub fn crop(
+        &mut self,
+        frame: &FrameView,
+        face: &Rect,
+        landmarks: Option<&Landmarks>,
+        spec: &CropSpec,
+    ) -> Result<&[u8], AnalysisError> {
         let largest = (frame.width.max(frame.height) * 4) as f32;
         if !face.is_valid() || face.width.max(face.height) * spec.margin > largest {
             return Err(AnalysisError::Outside);
         }
-        self.sampler.sample(frame, spec.part(face), spec.width, spec.height, spec.order)
+        match spec.place(face, landmarks)? {
+            Place::Upright(part) => self.sampler.sample(frame, part, spec.width, spec.height, spec.order),
+            Place::Turned(similarity) => self.turn(frame, &similarity, spec),
+        }
+    }
+
+    /// The crop to whose pixels `similarity` takes those of the frame: first the smallest upright part of the frame that holds
+    /// it, then that part turned.
+    fn turn(&mut self, frame: &FrameView, similarity: &Similarity, spec: &CropSpec) -> Result<&[u8], AnalysisError> {
+        let to_frame = similarity.inverse();
+        let (width, height) = (spec.width as f32, spec.height as f32);
+        let corners =
+            [(0.0, 0.0), (width, 0.0), (0.0, height), (width, height)].map(|(x, y)| to_frame.apply(Point { x, y }));
+        let least = |of: fn(&Point) -> f32| corners.iter().map(of).fold(f32::INFINITY, f32::min);
+        let most = |of: fn(&Point) -> f32| corners.iter().map(of).fold(f32::NEG_INFINITY, f32::max);
+        let (left, right, top, bottom) = (least(|p| p.x), most(|p| p.x), least(|p| p.y), most(|p| p.y));
+        let largest = (frame.width.max(frame.height) * 4) as f32;
+        if (right - left).max(bottom - top) > largest || left.abs().max(top.abs()) > 1e6 {
+            return Err(AnalysisError::Outside);
+        }
+        // Turning interpolates between four pixels, which is right down to half the size. What is to become smaller than that is
+        // shrunk before, by averaging areas, to twice its size in the end.
+        let shrink = (0.5 / similarity.scale()).max(1.0);
+        let even = |value: f32| (value.floor() as i32).div_euclid(2) * 2;
+        let border = shrink.ceil() as i32 * 2;
+        let part = PixelRect {
+            x: even(left) - border,
+            y: even(top) - border,
+            width: even(right - left) + 2 * border + 4,
+            height: even(bottom - top) + 2 * border + 4,
+        };
+        let shrunk = |side: i32| (f64::from(side) / shrink).round().max(1.0);
+        let (columns, rows) = (shrunk(part.width), shrunk(part.height));
+        let upright = self.sampler.sample(frame, part, columns as u32, rows as u32, spec.order)?;
+        let upright = Mat::new_rows_cols_with_bytes::<core::Vec3b>(rows as i32, columns as i32, upright)?;
+
+        // From indices of the crop's pixels to indices of the part's; a pixel's middle is half a pixel from its index.
+        let (scale_x, scale_y) = (columns / f64::from(part.width), rows / f64::from(part.height));
+        let Similarity { a, b, x0, y0 } = to_frame;
+        let x = (x0 + (a - b) / 2.0 - f64::from(part.x)) * scale_x - 0.5;
+        let y = (y0 + (b + a) / 2.0 - f64::from(part.y)) * scale_y - 0.5;
+        let matrix = Mat::from_slice_2d(&[[a * scale_x, -b * scale_x, x], [b * scale_y, a * scale_y, y]])?;
+        imgproc::warp_affine(
+            &upright,
+            &mut self.turned,
+            &matrix,
+            Size::new(spec.width as i32, spec.height as i32),
+            imgproc::INTER_LINEAR | imgproc::WARP_INVERSE_MAP,
+            core::BORDER_REPLICATE,
+            Scalar::default(),
+        )?;
+        Ok(self.turned.data_bytes()?)
     }
 }
 
@@ -63,12 +163,20 @@ mod tests {
     use super::*;
     use crate::analysis::frame::{ColorMatrix, ColorRange, PixelFormat, Plane};
 
-    const SPEC: CropSpec = CropSpec { width: 32, height: 32, margin: 1.5, order: ChannelOrder::Rgb };
+    const SPEC: CropSpec =
+        CropSpec { width: 32, height: 32, alignment: Alignment::Box, margin: 1.5, order: ChannelOrder::Rgb };
+    const ALIGNED: CropSpec =
+        CropSpec { width: 150, height: 150, alignment: Alignment::FivePoint, margin: 1.0, ..SPEC };
+
+    fn part(face: &Rect) -> PixelRect {
+        let Ok(Place::Upright(part)) = SPEC.place(face, None) else { panic!("a box needs no landmarks") };
+        part
+    }
 
     #[test]
     fn the_part_is_an_even_square_around_the_face() {
         let face = Rect::new(101.0, 57.5, 61.0, 80.3);
-        let part = SPEC.part(&face);
+        let part = part(&face);
         assert_eq!([part.x % 2, part.y % 2, part.width % 2], [0, 0, 0]);
         assert_eq!(part.width, part.height);
         assert!((part.width as f32 - 80.3 * 1.5).abs() <= 1.0);
@@ -79,7 +187,7 @@ mod tests {
     #[test]
     fn the_face_is_in_the_middle_of_its_crop() {
         let face = Rect::new(101.0, 57.5, 61.0, 80.3);
-        let middle = SPEC.to_crop(&face, face.center());
+        let middle = SPEC.to_crop(&SPEC.place(&face, None).unwrap(), face.center());
         assert!((middle.x - 16.0).abs() < 0.5 && (middle.y - 16.0).abs() < 0.5, "{middle:?}");
     }
 
@@ -98,9 +206,126 @@ mod tests {
             (0.0, 0.0, 1e9, 1e9),
         ] {
             let face = Rect::new(x, y, width, height);
-            assert!(cropper.crop(&frame, &face, &SPEC).is_err(), "{face:?}");
+            assert!(cropper.crop(&frame, &face, None, &SPEC).is_err(), "{face:?}");
         }
-        let tiny = cropper.crop(&frame, &Rect::new(10.0, 10.0, 0.1, 0.1), &SPEC).unwrap();
+        let tiny = cropper.crop(&frame, &Rect::new(10.0, 10.0, 0.1, 0.1), None, &SPEC).unwrap();
         assert_eq!(tiny.len(), 32 * 32 * 3);
+    }
+
+    /// The template's places on 150 × 150 pixels.
+    const PLACES: [(f32, f32); 5] = [(46.4, 46.6), (104.0, 46.5), (74.8, 78.8), (50.4, 104.1), (99.9, 103.3)];
+    const FRAME: (usize, usize) = (1280, 720);
+
+    /// A face turned by `degrees`, `scale` times as large as the template, around `center`; box and landmarks.
+    fn turned(degrees: f32, scale: f32, center: (f32, f32)) -> (Rect, Landmarks) {
+        let (sin, cos) = degrees.to_radians().sin_cos();
+        let landmarks = PLACES.map(|(x, y)| {
+            let (x, y) = ((x - 75.0) * scale, (y - 75.0) * scale);
+            Point { x: cos * x - sin * y + center.0, y: sin * x + cos * y + center.1 }
+        });
+        (Rect::from_center(Point { x: center.0, y: center.1 }, 100.0 * scale, 100.0 * scale), landmarks)
+    }
+
+    /// An I420 frame, grey, with a bright soft dot on each landmark.
+    fn dotted(landmarks: &Landmarks, radius: f32) -> Vec<u8> {
+        let (width, height) = FRAME;
+        let mut data = vec![128; width * height * 3 / 2];
+        for (y, row) in data[..width * height].chunks_exact_mut(width).enumerate() {
+            for (x, value) in row.iter_mut().enumerate() {
+                let square = |p: &Point| (p.x - 0.5 - x as f32).powi(2) + (p.y - 0.5 - y as f32).powi(2);
+                let nearest = landmarks.iter().map(square).fold(f32::INFINITY, f32::min);
+                *value = (60.0 + 180.0 * (-nearest / (2.0 * radius * radius)).exp()) as u8;
+            }
+        }
+        data
+    }
+
+    fn crop(
+        data: &[u8],
+        face: &Rect,
+        landmarks: Option<&Landmarks>,
+        spec: &CropSpec,
+    ) -> Result<Vec<u8>, AnalysisError> {
+        let (width, height) = FRAME;
+        let (luma, chroma) = data.split_at(width * height);
+        let (u, v) = chroma.split_at(width * height / 4);
+        let planes = [
+            Plane { data: luma, stride: width },
+            Plane { data: u, stride: width / 2 },
+            Plane { data: v, stride: width / 2 },
+        ];
+        let (width, height) = (width as u32, height as u32);
+        let frame =
+            FrameView::new(PixelFormat::I420, width, height, &planes, ColorMatrix::Bt601, ColorRange::Full, 0).unwrap();
+        Cropper::default().crop(&frame, face, landmarks, spec).map(<[u8]>::to_vec)
+    }
+
+    /// The middle of the brightness around (x, y), in pixels.
+    fn dot(crop: &[u8], side: usize, (x, y): (f32, f32), reach: f32) -> Point {
+        let (mut sum, mut sum_x, mut sum_y) = (0.0, 0.0, 0.0);
+        for (index, pixel) in crop.chunks_exact(3).enumerate() {
+            let (px, py) = ((index % side) as f32 + 0.5, (index / side) as f32 + 0.5);
+            if (px - x).hypot(py - y) <= reach {
+                let weight = f32::from(pixel[1].saturating_sub(70));
+                (sum, sum_x, sum_y) = (sum + weight, sum_x + weight * px, sum_y + weight * py);
+            }
+        }
+        Point { x: sum_x / sum, y: sum_y / sum }
+    }
+
+    #[test]
+    fn landmarks_of_a_turned_face_are_found_at_the_templates_places() {
+        for (degrees, scale) in [(0.0, 1.0), (30.0, 1.3), (-45.0, 0.6), (170.0, 2.2), (12.0, 3.7), (90.0, 4.3)] {
+            for side in [150, 64, 224] {
+                let (face, landmarks) = turned(degrees, scale, (640.0, 360.0));
+                let data = dotted(&landmarks, 2.5 * scale);
+                let spec = CropSpec { width: side, height: side, ..ALIGNED };
+                let crop = crop(&data, &face, Some(&landmarks), &spec).unwrap();
+                let factor = side as f32 / 150.0;
+                for place in PLACES {
+                    let place = (place.0 * factor, place.1 * factor);
+                    let found = dot(&crop, side as usize, place, 9.0 * factor);
+                    let miss = (found.x - place.0).hypot(found.y - place.1);
+                    assert!(miss < 0.5, "{degrees}°, ×{scale}, {side} px: {found:?} is {miss} px from {place:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_fine_pattern_is_averaged_not_aliased() {
+        let (width, height) = FRAME;
+        let (face, landmarks) = turned(20.0, 4.0, (640.0, 360.0));
+        let mut data = vec![128; width * height * 3 / 2];
+        for (index, value) in data[..width * height].iter_mut().enumerate() {
+            *value = if (index % width + index / width).is_multiple_of(2) { 0 } else { 255 };
+        }
+        let spec = CropSpec { width: 64, height: 64, ..ALIGNED };
+        let crop = crop(&data, &face, Some(&landmarks), &spec).unwrap();
+        let worst = crop.iter().map(|value| value.abs_diff(128)).max().unwrap();
+        assert!(worst < 16, "a chequer of single pixels leaves {worst} levels of pattern");
+    }
+
+    #[test]
+    fn a_crop_that_reaches_over_the_frame_repeats_its_edge() {
+        let (face, landmarks) = turned(25.0, 1.5, (0.0, 719.0));
+        let (width, height) = FRAME;
+        let mut data = vec![128; width * height * 3 / 2];
+        data[..width * height].fill(90);
+        let crop = crop(&data, &face, Some(&landmarks), &ALIGNED).unwrap();
+        assert!(crop.iter().all(|value| value.abs_diff(90) <= 1));
+    }
+
+    #[test]
+    fn without_landmarks_there_is_no_aligned_crop() {
+        let (face, landmarks) = turned(0.0, 1.0, (640.0, 360.0));
+        let data = dotted(&landmarks, 3.0);
+        assert!(matches!(crop(&data, &face, None, &ALIGNED), Err(AnalysisError::NoLandmarks)));
+        let collapsed = [landmarks[0]; 5];
+        assert!(matches!(crop(&data, &face, Some(&collapsed), &ALIGNED), Err(AnalysisError::NoLandmarks)));
+        let (_, far) = turned(0.0, 1.0, (1e7, 0.0));
+        assert!(matches!(crop(&data, &face, Some(&far), &ALIGNED), Err(AnalysisError::Outside)));
+        let (_, beside) = turned(0.0, 1.0, (2000.0, 360.0));
+        assert!(matches!(crop(&data, &face, Some(&beside), &ALIGNED), Err(AnalysisError::Outside)));
     }
 }

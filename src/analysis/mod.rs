@@ -5,6 +5,7 @@
 //!
 //! [`follower`] is the first half of it, up to followed faces: all that making training crops needs.
 
+pub mod alignment;
 pub mod analyzer;
 mod area;
 pub mod cropper;
@@ -30,6 +31,13 @@ pub enum AnalysisError {
     Unreadable,
     #[error("the part asked for lies outside the frame")]
     Outside,
+    #[error("the face has no landmarks that its crop could be aligned by")]
+    NoLandmarks,
+    #[error(
+        "the model {model} takes crops aligned by a face's five landmarks, and faces from upstream have none. Set \
+         face-source=detect, or use a model whose model.toml says alignment = \"box\""
+    )]
+    LandmarksNeeded { model: String },
     #[error("OpenCV failed: {0}")]
     OpenCv(#[from] opencv::Error),
     #[error(transparent)]

@@ -14,9 +14,9 @@
 //! | | `color` | order of the channels: `"rgb"` or `"bgr"` | `"rgb"` |
 //! | | `range` | `[low, high]`: pixel value 0 becomes `low`, 255 becomes `high` | `[0.0, 1.0]` |
 //! | | `mean`, `std` | per channel, in the model's order and in units of `range`: the graph sees `(x − mean) / std` | `[0, 0, 0]`, `[1, 1, 1]` |
-//! | | `margin` | side of the crop's square as a multiple of the face box's longer side, 1..4 | – |
+//! | | `margin` | with `alignment = "box"`: side of the crop's square as a multiple of the face box's longer side, 1..4; else left out | – |
 //! | | `feature` | what the graph makes of the colours before it judges them (`"rgb"`, `"laplacian"`, `"noise-residual"` …): lower-case letters, digits and `-`. Only told: a crop is always handed over as colours, the feature is part of the graph | `"rgb"` |
-//! | | `alignment` | how the crop lies; only `"box"` so far: upright | `"box"` |
+//! | | `alignment` | how the face lies in the crop. `"box"`: upright, around the middle of its box; `"five-point"`: turned and scaled so that eyes, nose and mouth come nearest to the places they have in dlib's face chips, scaled to `width` × `height` ([how](crate::analysis::alignment)); needs `face-source=detect` | `"box"` |
 //! | `[window]` | `frames` | crops in a full window, 1..1000 | – |
 //! | | `rate_hz` | crops a second, 0.1..120; the window counts time, not frames | – |
 //! | | `least_frames` | crops needed for an early score, 1..`frames` | `frames` |
@@ -56,6 +56,7 @@ use serde::Deserialize;
 use super::error::{InferenceError, Searched};
 use super::places;
 use super::worker::{GraphFile, read_limited};
+use crate::analysis::cropper::{Alignment, CropSpec};
 use crate::analysis::sampler::ChannelOrder;
 
 /// A `model.toml` larger than this is none.
@@ -108,22 +109,13 @@ pub struct Input {
     /// As `mean`.
     #[serde(default = "no_scale")]
     pub std: [f32; 3],
-    /// Side of the crop's square as a multiple of the face box's longer side.
-    pub margin: f32,
+    /// Side of the crop's square as a multiple of the face box's longer side; only with [`Alignment::Box`].
+    pub margin: Option<f32>,
     /// What the graph makes of the colours before it judges them; the plugin itself does nothing with it.
     #[serde(default = "rgb")]
     pub feature: String,
     #[serde(default)]
     pub alignment: Alignment,
-}
-
-/// How a crop lies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Alignment {
-    /// Upright, around the face box's middle.
-    #[default]
-    Box,
 }
 
 /// The crops that make one score.
@@ -213,6 +205,19 @@ impl Calibration {
     /// P(fake), 0..1, of a fake-minus-real logit.
     pub fn probability(&self, logit: f32) -> f32 {
         1.0 / (1.0 + (-(self.slope * logit + self.bias)).exp())
+    }
+}
+
+impl Input {
+    /// The crops that the model takes.
+    pub fn crop_spec(&self) -> CropSpec {
+        CropSpec {
+            width: self.width as u32,
+            height: self.height as u32,
+            alignment: self.alignment,
+            margin: self.margin.unwrap_or(1.0),
+            order: self.color,
+        }
     }
 }
 
@@ -437,7 +442,24 @@ impl Check<'_> {
     fn input(&self, input: &Input) -> Result<(), InferenceError> {
         self.range("input.width", input.width, 16, 1024)?;
         self.range("input.height", input.height, 16, 1024)?;
-        self.range("input.margin", input.margin, 1.0, 4.0)?;
+        match (input.alignment, input.margin) {
+            (Alignment::Box, Some(margin)) => self.range("input.margin", margin, 1.0, 4.0)?,
+            (Alignment::Box, None) => {
+                return Err(self.fault(
+                    "input.margin",
+                    "it is missing",
+                    "Give the side of the crop's square as a multiple of the face box's longer side",
+                ));
+            }
+            (Alignment::FivePoint, Some(_)) => {
+                return Err(self.fault(
+                    "input.margin",
+                    "the landmarks alone decide what a five-point crop shows",
+                    "Remove it, or set alignment = \"box\"",
+                ));
+            }
+            (Alignment::FivePoint, None) => {}
+        }
         let [low, high] = input.range;
         if !(low.is_finite() && high.is_finite() && low < high) {
             return Err(self.fault(

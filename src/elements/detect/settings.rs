@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{Device, FaceSource, Mode, OnError};
 use crate::analysis::AnalysisError;
 use crate::analysis::analyzer::{Analyzer, AnalyzerSettings};
+use crate::analysis::cropper::Alignment;
 use crate::analysis::detector::FaceDetector;
 use crate::analysis::follower::FollowerSettings;
 use crate::analysis::quality::QualityLimits;
@@ -112,6 +113,9 @@ impl Settings {
         };
         let model = Model::load(ModelPackage::find(&self.model)?, &options)?;
         let detector = match self.face_source {
+            FaceSource::Upstream if model.package().input.alignment == Alignment::FivePoint => {
+                return Err(AnalysisError::LandmarksNeeded { model: model.package().full_name() });
+            }
             FaceSource::Upstream => None,
             FaceSource::Detect => {
                 let file = match &self.face_detector {

@@ -9,10 +9,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gstdeepfake::{
     analysis::{
         AnalysisError,
-        cropper::{CropSpec, Cropper},
+        cropper::{Alignment, CropSpec, Cropper},
         detector::FaceDetector,
         follower::{FaceFollower, FollowerSettings},
         sampler::ChannelOrder,
@@ -34,6 +35,8 @@ use crate::{
 };
 use sequence::{Crop, Sequence};
 
+/// Side of the square that is cropped where the user says nothing, as a multiple of the face box's longer side.
+const MARGIN: f32 = 1.6;
 /// Version of the files' form.
 const SCHEMA: u32 = 1;
 
@@ -41,7 +44,8 @@ const AFTER: &str = "\
 What comes out, for each clip and each face followed in it:
 
   DIR/SPLIT/LABEL/CLIP/track-0001.npy   crops: uint8, T x SIZE x SIZE x 3, RGB
-  DIR/SPLIT/LABEL/CLIP/track-0001.json  per crop: time, box, landmarks, confidence; the clip's labels
+  DIR/SPLIT/LABEL/CLIP/track-0001.json  per crop: time, box, landmarks, confidence, and the part of the frame it shows
+                                        (with five-point alignment the matrix from frame to crop); the clip's labels
   DIR/SPLIT/LABEL/CLIP/clip.json        marks the clip as done; a clip without a face has only this
   DIR/manifest.csv                      one row a track:
       npy,json,file,split,label,method,dataset,group   paths from DIR; the clip's columns of the list
@@ -53,7 +57,8 @@ goes on where it was when the same command is given again. Exit code 1: all clip
 
 Examples:
   deepfake extract --clips clips.csv --split train --size 192 --margin 1.6 --out crops
-  deepfake extract --clips folder-with-real-and-fake --size 128 --margin 1.3 --rate 0 --out crops";
+  deepfake extract --clips folder-with-real-and-fake --size 128 --margin 1.3 --rate 0 --out crops
+  deepfake extract --clips clips.csv --alignment five-point --size 150 --out aligned-crops";
 
 #[derive(clap::Args)]
 #[command(after_long_help = AFTER)]
@@ -63,9 +68,13 @@ pub struct Args {
     /// Side of a crop in pixels
     #[arg(long, value_name = "PX", default_value_t = 192, value_parser = clap::value_parser!(u32).range(16..=1024))]
     size: u32,
-    /// Side of the square that is cropped, as a multiple of the face box's longer side
-    #[arg(long, value_name = "X", default_value_t = 1.6, value_parser = margin)]
-    margin: f32,
+    /// How faces lie in the crops: upright in their box, or turned so that eyes, nose and mouth have fixed places
+    #[arg(long, value_name = "HOW", default_value = "box",
+          value_parser = PossibleValuesParser::new(["box", "five-point"]).map(alignment))]
+    alignment: Alignment,
+    /// Side of the square that is cropped, as a multiple of the face box's longer side; not with five-point [default: 1.6]
+    #[arg(long, value_name = "X", value_parser = margin)]
+    margin: Option<f32>,
     /// Crops a second, taken on the grid of times that runs live; 0 takes every frame
     #[arg(long, value_name = "HZ", default_value_t = 15.0, value_parser = rate)]
     rate: f64,
@@ -81,6 +90,10 @@ pub struct Args {
     /// Clips worked on at once, a process each [default: one per core]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
+}
+
+fn alignment(word: String) -> Alignment {
+    if word == "five-point" { Alignment::FivePoint } else { Alignment::Box }
 }
 
 fn margin(text: &str) -> Result<f32, String> {
@@ -101,7 +114,10 @@ fn rate(text: &str) -> Result<f64, String> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     size: u32,
-    margin: f32,
+    #[serde(default)]
+    alignment: Alignment,
+    /// Only of upright crops.
+    margin: Option<f32>,
     rate_hz: f64,
     least: u32,
     /// File name of the face detector.
@@ -175,7 +191,8 @@ struct TrackFile<'a> {
     schema: u32,
     track: u32,
     size: u32,
-    margin: f32,
+    alignment: Alignment,
+    margin: Option<f32>,
     rate_hz: f64,
     #[serde(flatten)]
     about: &'a About,
@@ -184,6 +201,11 @@ struct TrackFile<'a> {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
+    let margin = match (args.alignment, args.margin) {
+        (Alignment::Box, margin) => Some(margin.unwrap_or(MARGIN)),
+        (Alignment::FivePoint, None) => None,
+        (Alignment::FivePoint, Some(_)) => bail!("--margin is of no use with --alignment five-point: leave it out"),
+    };
     let clips = clips::read(&args.list.clips, args.list.root.as_deref(), None)?;
     // Folders are named after clips of all splits, so that runs of one split after the other agree.
     let names = folder_names(&clips);
@@ -191,7 +213,8 @@ pub fn run(args: Args) -> Result<()> {
     let detector = find_detector(&args.detector)?;
     let settings = Settings {
         size: args.size,
-        margin: args.margin,
+        alignment: args.alignment,
+        margin,
         rate_hz: args.rate,
         least: args.least,
         detector: detector.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -460,10 +483,11 @@ impl Extractor {
     }
 
     fn attempt(&mut self, job: &Job) -> Result<Record> {
-        let Settings { size, margin, rate_hz, least, .. } = self.settings;
+        let Settings { size, alignment, margin, rate_hz, least, .. } = self.settings;
         let folder = &job.partial;
         fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let spec = CropSpec { width: size, height: size, margin, order: ChannelOrder::Rgb };
+        let spec =
+            CropSpec { width: size, height: size, alignment, margin: margin.unwrap_or(1.0), order: ChannelOrder::Rgb };
         let mut follower =
             FaceFollower::new(Some(FaceDetector::load(&self.detector, &self.options)?), FollowerSettings::default());
         let mut cropper = Cropper::default();
@@ -489,15 +513,17 @@ impl Extractor {
             frames_taken += 1;
             frame.view(|view| {
                 for track in follower.follow(view)?.iter().filter(|track| track.seen) {
-                    let pixels = match cropper.crop(view, &track.rect, &spec) {
-                        Err(AnalysisError::Outside) => continue,
+                    let landmarks = track.landmarks.as_ref();
+                    let pixels = match cropper.crop(view, &track.rect, landmarks, &spec) {
+                        Err(AnalysisError::Outside | AnalysisError::NoLandmarks) => continue,
                         pixels => pixels?,
                     };
+                    let place = spec.place(&track.rect, landmarks)?;
                     let sequence = match sequences.entry(track.id) {
                         Entry::Occupied(known) => known.into_mut(),
                         Entry::Vacant(new) => new.insert(Sequence::new(folder, track.id, size)?),
                     };
-                    sequence.push(pixels, Crop::new(view.pts, track, &spec))?;
+                    sequence.push(pixels, Crop::new(view.pts, track, &spec, &place))?;
                 }
                 Ok(())
             })?;
@@ -512,7 +538,8 @@ impl Extractor {
                 continue;
             }
             let crops = sequence.finish(&folder.join(format!("track-{id:04}.npy")))?;
-            let file = TrackFile { schema: SCHEMA, track: id, size, margin, rate_hz, about: &about, crops: &crops };
+            let file =
+                TrackFile { schema: SCHEMA, track: id, size, alignment, margin, rate_hz, about: &about, crops: &crops };
             write_json(&folder.join(format!("track-{id:04}.json")), &file)?;
             tracks.push(summarize(id, &crops));
         }
@@ -639,8 +666,14 @@ mod tests {
         }
         gst::init().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let settings =
-            Settings { size: 1 << 20, margin: 1.6, rate_hz: 15.0, least: 1, detector: "centerface.onnx".into() };
+        let settings = Settings {
+            size: 1 << 20,
+            alignment: Alignment::Box,
+            margin: Some(1.6),
+            rate_hz: 15.0,
+            least: 1,
+            detector: "centerface.onnx".into(),
+        };
         let job = Job { clip: Clip { path, ..clip("a", clips::Label::Real) }, folder: "f".into(), partial: "p".into() };
         let error = check_space(folder.path(), &[job], &settings).unwrap_err().to_string();
         assert!(error.contains("GB free") && error.contains("--size"), "{error}");

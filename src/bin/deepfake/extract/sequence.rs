@@ -7,7 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use gstdeepfake::analysis::{cropper::CropSpec, geometry::Point, tracker::Track};
+use gstdeepfake::analysis::{
+    alignment::Similarity,
+    cropper::{CropSpec, Place},
+    geometry::Point,
+    tracker::Track,
+};
 use serde::{Deserialize, Serialize};
 
 /// What is known of one crop. Boxes and points are in pixels; the centre of the top-left pixel is (0.5, 0.5).
@@ -18,8 +23,12 @@ pub struct Crop {
     /// The followed (smoothed) face in the frame: x, y, width, height.
     #[serde(rename = "box")]
     pub face: [f32; 4],
-    /// The square of the frame that the crop shows: x, y, side.
-    pub part: [i32; 3],
+    /// The square of the frame that an upright crop shows: x, y, side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<[i32; 3]>,
+    /// Of an aligned crop: the 2 × 3 matrix that takes points of the frame to points of the crop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<[[f64; 3]; 2]>,
     /// Five points in the frame: eyes, nose, mouth corners; of each pair the one on the picture's left first.
     pub landmarks: Option<[[f32; 2]; 5]>,
     /// The same in the crop.
@@ -29,15 +38,21 @@ pub struct Crop {
 }
 
 impl Crop {
-    pub fn new(pts: u64, track: &Track, spec: &CropSpec) -> Self {
-        let (face, part) = (&track.rect, spec.part(&track.rect));
+    /// Of the crop that lies at `place`.
+    pub fn new(pts: u64, track: &Track, spec: &CropSpec, place: &Place) -> Self {
+        let face = &track.rect;
+        let (part, matrix) = match *place {
+            Place::Upright(part) => (Some([part.x, part.y, part.width]), None),
+            Place::Turned(Similarity { a, b, x0, y0 }) => (None, Some([[a, -b, x0], [b, a, y0]])),
+        };
         let plain = |points: [Point; 5]| points.map(|point| [point.x, point.y]);
         Self {
             pts,
             face: [face.x, face.y, face.width, face.height],
-            part: [part.x, part.y, part.width],
+            part,
+            matrix,
             landmarks: track.landmarks.map(plain),
-            landmarks_crop: track.landmarks.map(|points| plain(points.map(|point| spec.to_crop(face, point)))),
+            landmarks_crop: track.landmarks.map(|points| plain(points.map(|point| spec.to_crop(place, point)))),
             confidence: track.confidence,
         }
     }
@@ -98,7 +113,7 @@ mod tests {
     use super::*;
 
     fn crop(pts: u64) -> Crop {
-        Crop { pts, face: [0.0; 4], part: [0; 3], landmarks: None, landmarks_crop: None, confidence: 1.0 }
+        Crop { pts, face: [0.0; 4], part: None, matrix: None, landmarks: None, landmarks_crop: None, confidence: 1.0 }
     }
 
     #[test]

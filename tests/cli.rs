@@ -108,6 +108,7 @@ fn wrong_arguments_are_told_and_exit_with_two() {
         &["extract", "--clips", "x.csv", "--out", "y", "--rate", "-1"],
         &["evaluate", "--clips", "x.csv", "--out", "y", "--jobs", "0"],
         &["evaluate", "--clips", "x.csv", "--out", "y", "--device", "gpu"],
+        &["evaluate", "--clips", "x.csv", "--out", "y", "--degrade", "h264=70"],
         &["dance"],
     ] {
         let output = run(arguments);
@@ -332,6 +333,86 @@ fn evaluate_scores_clips_the_same_twice_and_explains_those_without_a_score() {
     score("two");
     assert_eq!(folder.read("two/scores.csv"), text, "bit for bit");
     assert_eq!(folder.read("two/metrics.json"), folder.read("one/metrics.json"));
+}
+
+#[test]
+fn evaluate_sets_models_beside_each_other_and_makes_clips_worse() {
+    let Some(clips) = clips_and_detector() else { return };
+    let folder = Folder::new();
+    let list = folder.write(
+        "clips.csv",
+        &format!("file,label,dataset\n{CLIPS},real,D\nsingle_face.mp4,fake,D\nno_face.mp4,real,E\n"),
+    );
+    let model = Package::sequence().change("feature_length = 3", "feature_length = 3\nframe_output = \"frame_scores\"");
+    model.read().unwrap();
+    // Says of a window the mean of what it says of its crops; so does the other.
+    let peer = Package::new("frame", &common::table("encoder", "encoder.onnx", "crops", "frame_scores"));
+    peer.read().unwrap();
+    let (root, model) = (clips.to_str().unwrap(), model.dir.path().to_str().unwrap());
+    let peer = peer.dir.path().join("model.toml");
+    let out = folder.path("out");
+    let arguments = ["evaluate", "--clips", &list, "--root", root, "--model", model, "--out", &out];
+    fails(&[&arguments[..], &["--model", model]].concat(), "given twice");
+    fails(&[&arguments[..], &["--peer", "no/model.toml"]].concat(), "no peer no/model.toml");
+    let further = ["--peer", peer.to_str().unwrap(), "--degrade", "jpeg=30"];
+    let said = text(&succeeds(&[&arguments[..], &further].concat()));
+    assert!(said.contains("| tiny@1.0-2 (peer) |"), "{said}");
+
+    let scores = |name: &str| -> Vec<Option<f64>> {
+        rows(&folder.read(&format!("out/{name}/scores.csv"))).iter().map(|row| row[5].parse().ok()).collect()
+    };
+    let (own, peers) = (scores("tiny"), scores("tiny-2"));
+    assert_eq!((own.len(), own[2], peers[2]), (3, None, None));
+    for clip in 0..2 {
+        assert!((own[clip].unwrap() - peers[clip].unwrap()).abs() < 1e-5, "{own:?} {peers:?}");
+    }
+    let worse = scores("tiny/degraded/jpeg-30");
+    assert!(worse[0] != own[0] && (worse[0].unwrap() - own[0].unwrap()).abs() < 0.05, "{own:?} {worse:?}");
+
+    let comparison = json(&folder.read("out/comparison.json"));
+    let models = comparison["models"].as_array().unwrap();
+    assert_eq!((&models[0]["peer"], &models[1]["peer"]), (&false.into(), &true.into()));
+    assert!(models.iter().all(|model| model["ms_per_face"].as_f64().unwrap() > 0.0), "{comparison}");
+    assert!(models[0]["frame_mean"]["window_less_frame"]["auc_difference"].is_f64(), "{comparison}");
+    assert!(models[1]["frame_mean"].is_null(), "single crops are all that a frame model has");
+    let parts = comparison["parts"].as_array().unwrap();
+    assert_eq!(parts.iter().map(|part| &part["dataset"]).collect::<Vec<_>>(), ["", "D", "E"]);
+    assert_eq!(parts[0]["first_less_other"][0]["auc_difference"], 0.0);
+    assert!(parts[2]["first_less_other"][0].is_null(), "one clip is of one class");
+    assert_eq!(comparison["controls"]["face_size"].as_f64().map(|auc| auc == 0.0 || auc == 1.0), Some(true));
+    let robustness = rows(&folder.read("out/robustness.csv"));
+    let kinds: Vec<_> = robustness.iter().map(|row| (&row[0], &row[1], &row[2])).collect();
+    assert_eq!(
+        kinds,
+        [
+            ("tiny@1.0", "none", ""),
+            ("tiny@1.0", "jpeg", "30"),
+            ("tiny@1.0-2", "none", ""),
+            ("tiny@1.0-2", "jpeg", "30")
+        ]
+    );
+    for plot in ["comparison-roc", "robustness-jpeg", "tiny/roc"] {
+        let png = std::fs::read(folder.path(&format!("out/{plot}.png"))).unwrap();
+        assert!(png.starts_with(b"\x89PNG") && png.len() > 5000, "{plot}");
+    }
+    assert!(!Path::new(&folder.path("out/tiny/.scores.partial")).exists());
+}
+
+#[test]
+fn evaluate_fails_if_every_clip_fails_and_says_why_of_each() {
+    let Some(_) = clips_and_detector() else { return };
+    let folder = Folder::new();
+    folder.write("bad.mp4", "this is no video\n");
+    folder.write("empty.mp4", "");
+    let list = folder.write("clips.csv", "file,label\nbad.mp4,real\nempty.mp4,fake\n");
+    let model = tiny();
+    let model = model.dir.path().to_str().unwrap();
+    let out = folder.path("out");
+    fails(&["evaluate", "--clips", &list, "--model", model, "--out", &out], "all 2 clip(s) failed; the first: ");
+    let scores = rows(&folder.read("out/scores.csv"));
+    assert!(scores[0][9].contains("bad.mp4") && scores[1][9].contains("is empty"), "{scores:?}");
+    let file = folder.write("file", "");
+    fails(&["evaluate", "--clips", &list, "--model", model, "--out", &file], "cannot make the folder");
 }
 
 #[test]

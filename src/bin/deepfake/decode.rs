@@ -1,7 +1,7 @@
 //! Decodes a clip, frame by frame, in the decoder's own raw format.
 //!
 //! ```text
-//! filesrc ! decodebin ! videoconvert ! [middle !] appsink
+//! filesrc ! decodebin ! videoconvert ! [middle ! …] appsink
 //! ```
 //!
 //! `videoconvert` stands aside (pass-through) whenever what follows takes the decoder's format.
@@ -38,12 +38,12 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Opens `path` and has its frames pass `middle` (an element, for example `deepfakedetect`) before they are handed
+    /// Opens `path` and has its frames pass `middle` (elements, for example `deepfakedetect`) before they are handed
     /// out. `caps` are the raw formats that are handed out.
     ///
     /// # Errors
     /// If the file is not there, or GStreamer lacks a basic element.
-    pub fn open(path: &Path, caps: &gst::Caps, middle: Option<&gst::Element>) -> Result<Self> {
+    pub fn open(path: &Path, caps: &gst::Caps, middle: &[gst::Element]) -> Result<Self> {
         let name = path.display().to_string();
         let metadata = path.metadata().with_context(|| format!("cannot open {name}"))?;
         if !metadata.is_file() {
@@ -65,7 +65,7 @@ impl Decoder {
         pipeline.add_many([&source, &decode, &convert])?;
         source.link(&decode)?;
         let mut last = convert.clone();
-        if let Some(middle) = middle {
+        for middle in middle {
             pipeline.add(middle)?;
             last.link(middle)?;
             last = middle.clone();
@@ -206,7 +206,7 @@ mod tests {
             eprintln!("SKIPPED: {} is not there; `make deps` fetches it", path.display());
             return;
         }
-        let mut decoder = Decoder::open(&path, &any(), None).unwrap();
+        let mut decoder = Decoder::open(&path, &any(), &[]).unwrap();
         let mut times = Vec::new();
         while let Some(sample) = decoder.next().unwrap() {
             let info = gst_video::VideoInfo::from_caps(sample.caps().unwrap()).unwrap();
@@ -227,7 +227,7 @@ mod tests {
             if name != "absent.mp4" {
                 std::fs::write(&path, bytes).unwrap();
             }
-            let result = Decoder::open(&path, &any(), None).and_then(|mut decoder| decoder.next());
+            let result = Decoder::open(&path, &any(), &[]).and_then(|mut decoder| decoder.next());
             let error = format!("{:#}", result.map(|sample| sample.is_some()).unwrap_err());
             assert!(error.contains(name), "{error}");
         }
@@ -248,7 +248,7 @@ mod tests {
         bus.timed_pop_filtered(gst::ClockTime::from_seconds(10), &[gst::MessageType::Eos]).unwrap();
         pipeline.set_state(gst::State::Null).unwrap();
 
-        let result = Decoder::open(&path, &any(), None).and_then(|mut decoder| decoder.next());
+        let result = Decoder::open(&path, &any(), &[]).and_then(|mut decoder| decoder.next());
         let error = format!("{:#}", result.map(|sample| sample.is_some()).unwrap_err());
         assert!(error.contains("sound.wav"), "{error}");
     }

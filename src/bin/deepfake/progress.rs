@@ -6,21 +6,21 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, P
 
 pub struct Progress {
     bar: ProgressBar,
-    what: &'static str,
+    what: String,
     /// Tenths of the run that were told already; only where there is no terminal.
     told: Cell<u64>,
 }
 
 impl Progress {
     /// A run of `steps` steps.
-    pub fn new(steps: usize, what: &'static str) -> Self {
+    pub fn new(steps: usize, what: &str) -> Self {
         let bar = ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template("{prefix} {wide_bar:.cyan/dim} {pos}/{len} clips, {left}  {msg}");
         bar.set_style(style.expect("the template is well-formed").with_key("left", left));
-        bar.set_prefix(what);
+        bar.set_prefix(what.to_owned());
         // The clock goes on while a long clip is at work.
         bar.enable_steady_tick(Duration::from_millis(500));
-        Self { bar, what, told: Cell::new(0) }
+        Self { bar, what: what.to_owned(), told: Cell::new(0) }
     }
 
     /// One step is done; `message` says how it goes.

@@ -183,14 +183,64 @@ fn by_group(scored: &[Scored]) -> Vec<Vec<usize>> {
 /// nothing and are left out. `None` with fewer than five groups, whose interval would promise more than it knows, or if
 /// fewer than half of the draws say something.
 pub fn auc_interval(scored: &[Scored]) -> Option<(f64, f64)> {
+    let order = falling(scored);
+    interval(scored, |weights| weighted_auc(scored, &order, weights))
+}
+
+/// How much higher the AUC of one score is than that of another, on the same clips.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    pub auc_difference: f64,
+    /// 95 % interval by the same bootstrap as that of an AUC: both scores are taken on each draw.
+    pub low: Option<f64>,
+    pub high: Option<f64>,
+    /// Clips that both scored.
+    pub clips: usize,
+}
+
+/// `None` unless both classes are there.
+///
+/// # Panics
+/// If the two are not about the same clips in the same order.
+pub fn auc_difference(one: &[Scored], other: &[Scored]) -> Option<Difference> {
+    assert_eq!(one.len(), other.len(), "two scores of the same clips");
+    assert!(one.iter().zip(other).all(|(a, b)| (a.fake, a.group) == (b.fake, b.group)), "two scores of the same clips");
+    let (order, other_order) = (falling(one), falling(other));
+    let difference =
+        |weights: &[f64]| Some(weighted_auc(one, &order, weights)? - weighted_auc(other, &other_order, weights)?);
+    let interval = interval(one, difference);
+    Some(Difference {
+        auc_difference: Roc::new(one)?.auc() - Roc::new(other)?.auc(),
+        low: interval.map(|(low, _)| low),
+        high: interval.map(|(_, high)| high),
+        clips: one.len(),
+    })
+}
+
+/// Indices of the clips, the highest score first.
+fn falling(scored: &[Scored]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scored.len()).collect();
+    order.sort_by(|a, b| scored[*b].score.total_cmp(&scored[*a].score));
+    order
+}
+
+fn weighted_auc(scored: &[Scored], order: &[usize], weights: &[f64]) -> Option<f64> {
+    let drawn: Vec<_> = order
+        .iter()
+        .filter(|&&index| weights[index] > 0.0)
+        .map(|&index| (scored[index].score, scored[index].fake, weights[index]))
+        .collect();
+    Roc::weighted(&drawn).map(|roc| roc.auc())
+}
+
+/// 95 % interval of what `figure` makes of the clips' weights (how often each was drawn), as [`auc_interval`] tells.
+fn interval(scored: &[Scored], figure: impl Fn(&[f64]) -> Option<f64>) -> Option<(f64, f64)> {
     let groups = by_group(scored);
     if groups.len() < LEAST_GROUPS {
         return None;
     }
-    let mut order: Vec<usize> = (0..scored.len()).collect();
-    order.sort_by(|a, b| scored[*b].score.total_cmp(&scored[*a].score));
     let mut random = SplitMix(SEED);
-    let mut areas = Vec::with_capacity(DRAWS);
+    let mut figures = Vec::with_capacity(DRAWS);
     for _ in 0..DRAWS {
         let mut weights = vec![0.0; scored.len()];
         for _ in 0..groups.len() {
@@ -198,18 +248,32 @@ pub fn auc_interval(scored: &[Scored]) -> Option<(f64, f64)> {
                 weights[index] += 1.0;
             }
         }
-        let drawn: Vec<_> = order
-            .iter()
-            .filter(|&&index| weights[index] > 0.0)
-            .map(|&index| (scored[index].score, scored[index].fake, weights[index]))
-            .collect();
-        areas.extend(Roc::weighted(&drawn).map(|roc| roc.auc()));
+        figures.extend(figure(&weights));
     }
-    if areas.len() < DRAWS / 2 {
+    if figures.len() < DRAWS / 2 {
         return None;
     }
-    areas.sort_by(f64::total_cmp);
-    Some((percentile(&areas, 0.025), percentile(&areas, 0.975)))
+    figures.sort_by(f64::total_cmp);
+    Some((percentile(&figures, 0.025), percentile(&figures, 0.975)))
+}
+
+/// The AUC against labels that were dealt out anew among the clips, on average over many deals: one half, unless the arithmetic
+/// is wrong.
+pub fn auc_of_shuffled_labels(scored: &[Scored]) -> Option<f64> {
+    const DEALS: usize = 200;
+    let mut random = SplitMix(SEED);
+    let mut clips = scored.to_vec();
+    let mut sum = 0.0;
+    for _ in 0..DEALS {
+        // Fisher and Yates.
+        for last in (1..clips.len()).rev() {
+            let other = random.below(last + 1);
+            let fake = clips[last].fake;
+            clips[last].fake = std::mem::replace(&mut clips[other].fake, fake);
+        }
+        sum += Roc::new(&clips)?.auc();
+    }
+    Some(sum / DEALS as f64)
 }
 
 /// Of ascending values, between two of them on a straight line.
@@ -464,6 +528,38 @@ mod tests {
             clip.group = if clip.fake { "one" } else { "two" };
         }
         assert_eq!(auc_interval(&wide), None, "two groups say nothing about a third");
+    }
+
+    #[test]
+    fn a_difference_is_paired_and_has_no_width_where_two_scores_agree() {
+        let one = clips(&[0.1, 0.3, 0.5, 0.2, 0.6], &[0.4, 0.8, 0.7, 0.9, 0.55]);
+        let same = auc_difference(&one, &one).unwrap();
+        assert_eq!((same.auc_difference, same.low, same.high, same.clips), (0.0, Some(0.0), Some(0.0), 10));
+        // The same order of clips at other values is no difference either.
+        let bent: Vec<_> = one.iter().map(|clip| Scored { score: clip.score.powi(3), ..*clip }).collect();
+        assert_eq!(auc_difference(&one, &bent).unwrap(), same);
+        let worse: Vec<_> = one.iter().map(|clip| Scored { score: 1.0 - clip.score, ..*clip }).collect();
+        let difference = auc_difference(&one, &worse).unwrap();
+        close(difference.auc_difference, auc(&one) - auc(&worse));
+        assert!(difference.low.unwrap() < 0.76 && difference.high.unwrap() > 0.76, "{difference:?}");
+        let back = auc_difference(&worse, &one).unwrap();
+        close(back.auc_difference, -difference.auc_difference);
+        close(back.high, -difference.low.unwrap());
+        assert_eq!(auc_difference(&clips(&[0.1], &[]), &clips(&[0.2], &[])), None, "one class");
+        let few = auc_difference(&clips(&[0.1], &[0.4]), &clips(&[0.2], &[0.1])).unwrap();
+        assert_eq!((few.auc_difference, few.low, few.high), (1.0, None, None), "two groups have no interval");
+    }
+
+    #[test]
+    fn shuffled_labels_are_worth_a_half() {
+        let reals: Vec<f64> = (0..40).map(f64::from).collect();
+        let fakes: Vec<f64> = (40..80).map(f64::from).collect();
+        let all: Vec<f64> = reals.iter().chain(&fakes).map(|score| score / 80.0).collect();
+        let scored = clips(&all[..40], &all[40..]);
+        close(auc(&scored), 1.0);
+        let shuffled = auc_of_shuffled_labels(&scored).unwrap();
+        assert!((shuffled - 0.5).abs() < 0.03, "{shuffled}");
+        assert_eq!(auc_of_shuffled_labels(&scored[..40]), None);
     }
 
     #[test]

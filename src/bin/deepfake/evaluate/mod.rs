@@ -1,5 +1,7 @@
 //! `deepfake evaluate`: labelled clips through the real pipeline; a score per clip, figures and plots.
 
+mod compare;
+mod degrade;
 mod metrics;
 mod plots;
 mod results;
@@ -11,17 +13,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use gst::prelude::*;
 use gstdeepfake::{
     analysis::verdict::{Reason, State},
     elements::frame,
-    inference::{ModelPackage, places},
+    inference::{DeviceRequest, ModelPackage, SessionOptions, places},
     report::{FrameReport, meta},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{clips, decode::Decoder, files, pool, progress::Progress};
+use compare::{Cost, Degraded, Run};
+use degrade::Degradation;
 use metrics::{logit, sigmoid};
 
 const AFTER: &str = "\
@@ -39,12 +43,20 @@ What comes out:
                      null where one is missing. The same under by.dataset.NAME, and under by.method.NAME for the
                      fakes of a method against the reals of the datasets it occurs in (all reals where those have none)
   OUT/roc, det, reliability as .png and .svg
+  OUT/comparison.md, .json  ms per new face, megabytes, the AUC of single crops' mean beside that of windows, negative
+                     controls; with several models also each beside the others, the first one's AUC less that of each
+                     other with a paired 95 % interval, and all ROC curves in comparison-roc.png and .svg
+  OUT/robustness.csv, robustness-KIND.png and .svg  with --degrade; its scores are in OUT/degraded/KIND-VALUE
+
+With several models scores, metrics and plots of each are in OUT/MODEL.
 
 The same clips, model and device=cpu give the same scores bit for bit. A run may be stopped with Ctrl-C and goes on
 where it was when the same command is given again.
 
 Examples:
   deepfake evaluate --clips clips.csv --split test --out results
+  deepfake evaluate --clips clips.csv --model l40 --model cnn-lstm --peer peers/mesonet/model.toml --out comparison
+  deepfake evaluate --clips clips.csv --degrade h264=23 --degrade h264=30 --degrade h264=40 --out robustness
   deepfake evaluate --clips folder-with-real-and-fake --model ./my-model --device cuda --jobs 4 --out results";
 
 #[derive(clap::Args)]
@@ -52,9 +64,18 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     list: clips::ListArgs,
-    /// Model package: the name of an installed one, or a folder [default: that of deepfakedetect]
+    /// Model package: the name of an installed one, or a folder [default: that of deepfakedetect]. May be given
+    /// several times: the first is compared with each of the others
     #[arg(long, value_name = "NAME|DIR")]
-    model: Option<String>,
+    model: Vec<String>,
+    /// Somebody else's model, described by a model.toml beside its ONNX file (kind = "frame" takes any classifier of
+    /// single faces): measured as the others are, and marked in the comparison. May be given several times
+    #[arg(long, value_name = "FILE|DIR")]
+    peer: Vec<PathBuf>,
+    /// Score all clips once more after making them worse: h264=CRF, jpeg=QUALITY, scale=FACTOR, blur=SIGMA, noise=SIGMA
+    /// or fps=N. May be given several times
+    #[arg(long, value_name = "KIND=VALUE")]
+    degrade: Vec<Degradation>,
     /// What to run the model on; one that does not work is an error here
     #[arg(long, value_name = "DEVICE", default_value = "cpu",
           value_parser = ["auto", "cpu", "cuda", "tensorrt", "openvino"])]
@@ -76,6 +97,7 @@ pub struct Setup {
     model: String,
     device: String,
     detector: Option<PathBuf>,
+    degradation: Option<Degradation>,
 }
 
 /// What the pipeline said of one clip.
@@ -91,48 +113,175 @@ pub struct Outcome {
     pub windows: usize,
     /// Why there is no score; empty if there is one.
     pub reason: String,
+    /// As `score`, from the mean logit of single crops in the place of windows; where there is a score and the model tells.
+    pub frame_score: Option<f64>,
+    /// Mean part of the frame that the highest face covers, 0..1.
+    pub face_size: f64,
+    /// The clip could not be read to its end.
+    #[serde(skip)]
+    pub failed: bool,
 }
 
 impl Outcome {
     fn failed(reason: String) -> Self {
-        Self { score: None, state: None, faces: 0, windows: 0, reason }
+        Self { score: None, state: None, faces: 0, windows: 0, reason, frame_score: None, face_size: 0.0, failed: true }
+    }
+}
+
+/// One model to be measured.
+pub struct Subject {
+    /// As tables name it; no two subjects share it.
+    pub name: String,
+    /// Folder of its results, where there are several subjects.
+    folder: String,
+    setup: Setup,
+    pub package: ModelPackage,
+    /// Given by --peer.
+    pub peer: bool,
+    pub cost: Cost,
+}
+
+impl Subject {
+    /// Score from which a clip is called fake.
+    pub fn threshold(&self) -> f64 {
+        self.package.calibration.fake_threshold.into()
     }
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let clips = clips::read(&args.list.clips, args.list.root.as_deref(), args.list.split.as_deref())?;
-    let setup = Setup {
-        model: model(args.model)?,
-        device: args.device,
-        detector: args
-            .detector
-            .map(|file| file.canonicalize().with_context(|| format!("no file {}", file.display())))
-            .transpose()?,
-    };
-    let package = ModelPackage::find(&setup.model)?;
-    let out = &args.out;
-    fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
+    let subjects = subjects(&args)?;
+    let workers = args.jobs.map_or_else(files::cores, usize::from);
+    let folder =
+        |subject: &Subject| if subjects.len() == 1 { args.out.clone() } else { args.out.join(&subject.folder) };
 
-    let mut journal = Journal::open(out, &fingerprint(&setup, &package)?)?;
-    let mut outcomes: BTreeMap<&str, Outcome> = BTreeMap::new();
-    let mut jobs = Vec::new();
-    for clip in &clips {
-        match journal.known(&clip.file, &clip.path) {
-            Some(outcome) => drop(outcomes.insert(&clip.file, outcome)),
-            None => jobs.push(&clip.path),
+    // Results of each run are written as soon as it is done; journals stay until all are, so that a stopped command
+    // does none of them twice.
+    let mut journals = Vec::new();
+    let mut score =
+        |subject: &Subject, degradation: Option<Degradation>, out: &Path| -> Result<(Vec<Outcome>, String)> {
+            let (outcomes, journal) = score(&clips, subject, degradation, out, workers)?;
+            journals.push(journal);
+            let rows: Vec<_> = clips.iter().zip(&outcomes).collect();
+            let table = results::write(out, &rows, &subject.package)?;
+            Ok((outcomes, table))
+        };
+    let mut clean = Vec::new();
+    for subject in &subjects {
+        let (outcomes, table) = score(subject, None, &folder(subject))?;
+        files::print(&format!("{table}\n"));
+        clean.push(outcomes);
+    }
+    let runs: Vec<Run> =
+        subjects.iter().zip(&clean).map(|(subject, outcomes)| beside(&clips, subject, outcomes)).collect();
+    let (comparison, names) = compare::write(&args.out, &runs)?;
+    if subjects.len() > 1 {
+        files::print(&comparison);
+    }
+    files::print(&format!("written to {}: {}\n", args.out.display(), names.join(", ")));
+
+    let mut worse = Vec::new();
+    for degradation in &args.degrade {
+        for subject in &subjects {
+            let out = folder(subject).join("degraded").join(degradation.to_string());
+            worse.push((subject, *degradation, score(subject, Some(*degradation), &out)?.0));
         }
     }
-    if !outcomes.is_empty() {
-        eprintln!("{} of {} clips were scored by a run that was stopped", outcomes.len(), clips.len());
+    if !worse.is_empty() {
+        let degraded = worse.iter().map(|(subject, degradation, outcomes)| Degraded {
+            run: beside(&clips, subject, outcomes),
+            degradation: *degradation,
+        });
+        let names = compare::write_robustness(&args.out, &runs, &degraded.collect::<Vec<_>>())?;
+        files::print(&format!("written to {}: {}\n", args.out.display(), names.join(", ")));
     }
-    let todo: Vec<&clips::Clip> = clips.iter().filter(|clip| !outcomes.contains_key(clip.file.as_str())).collect();
+    for journal in journals {
+        journal.remove()?;
+    }
+    for (subject, outcomes) in subjects.iter().zip(&clean) {
+        if outcomes.iter().all(|outcome| outcome.failed) {
+            bail!("{}: all {} clip(s) failed; the first: {}", subject.name, clips.len(), outcomes[0].reason);
+        }
+    }
+    Ok(())
+}
 
-    let workers = args.jobs.map_or_else(files::cores, usize::from);
-    let progress = Progress::new(jobs.len(), "scoring");
+fn beside<'a>(clips: &'a [clips::Clip], subject: &'a Subject, outcomes: &'a [Outcome]) -> Run<'a> {
+    Run { subject, rows: clips.iter().zip(outcomes).collect() }
+}
+
+/// The models to be measured, each loaded once: a broken one is told before hours of decoding.
+fn subjects(args: &Args) -> Result<Vec<Subject>> {
+    let detector = match &args.detector {
+        Some(file) => Some(file.canonicalize().with_context(|| format!("no file {}", file.display()))?),
+        None => None,
+    };
+    let device: DeviceRequest = args.device.parse().map_err(|error| anyhow!("--device: {error}"))?;
+    let options = SessionOptions { device, require_device: args.device != "auto", threads: 1 };
+    let mut given: Vec<(String, bool)> = Vec::new();
+    for name in &args.model {
+        given.push((model(Some(name))?, false));
+    }
+    if given.is_empty() {
+        given.push((model(None)?, false));
+    }
+    for peer in &args.peer {
+        let file = peer.canonicalize().with_context(|| format!("no peer {}", peer.display()))?;
+        let folder = if file.is_dir() { &file } else { file.parent().expect("a file lies in a folder") };
+        given.push((folder.to_string_lossy().into_owned(), true));
+    }
+
+    let mut subjects: Vec<Subject> = Vec::new();
+    for (model, peer) in given {
+        let package = ModelPackage::find(&model)?;
+        if subjects.iter().any(|other| other.package.dir == package.dir) {
+            bail!("the model {} is given twice", package.dir.display());
+        }
+        let unique = |wanted: &str, of: fn(&Subject) -> &str| {
+            let taken = |name: &str| subjects.iter().any(|other| of(other) == name);
+            let numbered = (2..).map(|number| format!("{wanted}-{number}"));
+            std::iter::once(wanted.to_owned()).chain(numbered).find(|name| !taken(name)).expect("numbers do not end")
+        };
+        let subject = Subject {
+            name: unique(&package.full_name(), |other| &other.name),
+            folder: unique(&package.name.replace('/', "-"), |other| &other.folder),
+            setup: Setup { model, device: args.device.clone(), detector: detector.clone(), degradation: None },
+            cost: Cost::measure(&package, &options)?,
+            package,
+            peer,
+        };
+        subjects.push(subject);
+    }
+    Ok(subjects)
+}
+
+/// What the model says of each clip, in the order of `clips`; and the journal in `out`, from which a stopped run goes on.
+fn score(
+    clips: &[clips::Clip],
+    subject: &Subject,
+    degradation: Option<Degradation>,
+    out: &Path,
+    workers: usize,
+) -> Result<(Vec<Outcome>, Journal)> {
+    fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
+    let setup = Setup { degradation, ..subject.setup.clone() };
+    let mut journal = Journal::open(out, &fingerprint(&setup, &subject.package)?)?;
+    let mut outcomes: Vec<Option<Outcome>> = clips.iter().map(|clip| journal.known(&clip.file, &clip.path)).collect();
+    let todo: Vec<usize> = (0..clips.len()).filter(|index| outcomes[*index].is_none()).collect();
+    let name = degradation.map_or(subject.name.clone(), |degradation| format!("{}, {degradation}", subject.name));
+    if todo.len() < clips.len() {
+        eprintln!(
+            "{name}: {} of {} clips were scored by a run that was stopped",
+            clips.len() - todo.len(),
+            clips.len()
+        );
+    }
+    let jobs: Vec<&PathBuf> = todo.iter().map(|index| &clips[*index].path).collect();
+    let progress = Progress::new(jobs.len(), &format!("scoring with {name}"));
     let mut failed = 0;
     let done = pool::run(&pool::Setup::Evaluate(setup), &jobs, workers, |index, result: Result<Outcome, String>| {
-        let clip = todo[index];
+        let clip = &clips[todo[index]];
         let outcome = match result {
             Ok(outcome) => {
                 journal.add(&clip.file, &clip.path, &outcome)?;
@@ -143,33 +292,27 @@ pub fn run(args: Args) -> Result<()> {
                 Outcome::failed(reason)
             }
         };
-        outcomes.insert(&clip.file, outcome);
+        outcomes[todo[index]] = Some(outcome);
         progress.step(&format!("{failed} failed"));
         Ok(())
     });
     progress.finish();
     done?;
-
-    let rows: Vec<_> = clips.iter().map(|clip| (clip, &outcomes[clip.file.as_str()])).collect();
-    results::write(out, &rows, &package)?;
-    journal.remove()?;
-    if failed == clips.len() {
-        bail!("all {failed} clip(s) failed; the first: {}", rows[0].1.reason);
-    }
-    Ok(())
+    let outcomes = outcomes.into_iter().map(|outcome| outcome.expect("every clip has an answer or the run an error"));
+    Ok((outcomes.collect(), journal))
 }
 
 /// The model as the element takes it: a folder by its full path, so that it does not depend on where one stands.
-fn model(given: Option<String>) -> Result<String> {
+fn model(given: Option<&str>) -> Result<String> {
     let Some(given) = given else {
         let element = gst::ElementFactory::make("deepfakedetect").build().context("the plugin is not registered")?;
         return Ok(element.property("model"));
     };
-    match Path::new(&given).canonicalize() {
-        Ok(folder) if folder.is_dir() && places::find_model(&given).is_err() => {
+    match Path::new(given).canonicalize() {
+        Ok(folder) if folder.is_dir() && places::find_model(given).is_err() => {
             Ok(folder.to_string_lossy().into_owned())
         }
-        _ => Ok(given),
+        _ => Ok(given.to_owned()),
     }
 }
 
@@ -269,7 +412,9 @@ impl Scorer {
 
     /// Scores one clip.
     pub fn clip(&mut self, path: &Path) -> Result<Outcome> {
-        let mut decoder = Decoder::open(path, &frame::caps(), Some(&element(&self.setup)?))?;
+        let worse = self.setup.degradation.as_ref().map(Degradation::element).transpose()?;
+        let middle: Vec<_> = worse.into_iter().chain([element(&self.setup)?]).collect();
+        let mut decoder = Decoder::open(path, &frame::caps(), &middle)?;
         let mut tally = Tally::default();
         while let Some(sample) = decoder.next()? {
             if let Some(report) = sample.buffer().and_then(meta::read) {
@@ -306,6 +451,11 @@ struct Tally {
 struct Track {
     /// Logits by the time of the window's newest crop: a report is repeated on each buffer until there is a new one.
     logits: BTreeMap<u64, f64>,
+    /// The same of single crops.
+    frame_logits: BTreeMap<u64, f64>,
+    /// Sum of the box's area over all reports, and how many there were.
+    area: f64,
+    reports: usize,
     fullest: u32,
     window_size: u32,
 }
@@ -317,19 +467,25 @@ impl Tally {
             let track = self.tracks.entry(face.track_id).or_default();
             track.fullest = track.fullest.max(face.window_fill);
             track.window_size = face.window_size;
+            track.area += face.width * face.height;
+            track.reports += 1;
             if face.state == State::Rejected {
                 *self.rejected.entry(face.reason.map_or("rejected", Reason::as_str)).or_default() += 1;
             } else if let (Some(score), Some(end)) = (face.score, face.window_end) {
                 track.logits.insert(end, logit(score));
+                track.frame_logits.extend(face.frame_score.map(|score| (end, logit(score))));
             }
         }
     }
 
     fn outcome(&self, fake: f64, authentic: f64) -> Outcome {
-        let mean = |track: &Track| track.logits.values().sum::<f64>() / track.logits.len() as f64;
-        let scored = self.tracks.values().filter(|track| !track.logits.is_empty());
-        let highest = scored.map(|track| (mean(track), track.logits.len())).max_by(|a, b| a.0.total_cmp(&b.0));
-        if let Some((logit, windows)) = highest {
+        let mean = |logits: &BTreeMap<u64, f64>| {
+            (!logits.is_empty()).then(|| logits.values().sum::<f64>() / logits.len() as f64)
+        };
+        let scored = self.tracks.values().filter_map(|track| Some((mean(&track.logits)?, track)));
+        // Single crops choose their highest face for themselves, among those that have windows.
+        let frame_score = self.tracks.values().filter_map(|track| mean(&track.frame_logits)).max_by(f64::total_cmp);
+        if let Some((logit, track)) = scored.max_by(|a, b| a.0.total_cmp(&b.0)) {
             let score = sigmoid(logit);
             let state = match score {
                 score if score >= fake => State::Fake,
@@ -340,8 +496,11 @@ impl Tally {
                 score: Some(score),
                 state: Some(state),
                 faces: self.tracks.len(),
-                windows,
+                windows: track.logits.len(),
                 reason: String::new(),
+                frame_score: frame_score.map(sigmoid),
+                face_size: track.area / track.reports as f64,
+                failed: false,
             };
         }
         let (state, reason) = if self.frames == 0 {
@@ -355,7 +514,7 @@ impl Tally {
             let reason = format!("no face was seen long enough: {} of {} crops", fullest.fullest, fullest.window_size);
             (Some(State::Warming), reason)
         };
-        Outcome { score: None, state, faces: self.tracks.len(), windows: 0, reason }
+        Outcome { state, faces: self.tracks.len(), failed: false, ..Outcome::failed(reason) }
     }
 }
 
@@ -412,6 +571,22 @@ mod tests {
     }
 
     #[test]
+    fn single_crops_have_a_mean_of_their_own() {
+        let crop = |id, end, window: f64, frame: f64| FaceReport {
+            frame_score: Some(sigmoid(frame)),
+            ..face(id, end, Some(sigmoid(window)))
+        };
+        let outcome = tally(vec![
+            vec![crop(1, 0, 2.0, -1.0), crop(2, 0, 0.0, 1.0)],
+            vec![crop(1, 1, 2.0, -2.0), crop(2, 1, 0.0, 2.0)],
+        ]);
+        assert!((outcome.score.unwrap() - sigmoid(2.0)).abs() < 1e-9);
+        assert!((outcome.frame_score.unwrap() - sigmoid(1.5)).abs() < 1e-9, "{outcome:?}");
+        assert!((outcome.face_size - 0.25).abs() < 1e-9);
+        assert_eq!(tally(vec![vec![face(1, 0, Some(0.5))]]).frame_score, None);
+    }
+
+    #[test]
     fn the_state_of_a_clip_follows_the_thresholds() {
         let state = |score| tally(vec![vec![face(1, 0, Some(score))]]).state;
         assert_eq!(state(0.71), Some(State::Fake));
@@ -439,7 +614,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let clip = folder.path().join("a.mp4");
         fs::write(&clip, "12345").unwrap();
-        let outcome = Outcome { score: Some(0.1 + 0.2), state: None, faces: 1, windows: 2, reason: String::new() };
+        let outcome =
+            Outcome { score: Some(0.1 + 0.2), faces: 1, windows: 2, failed: false, ..Outcome::failed(String::new()) };
         let mut journal = Journal::open(folder.path(), "one").unwrap();
         journal.add("a", &clip, &outcome).unwrap();
         journal.file.write_all(b"[\"b\",[5,{\"sco").unwrap();

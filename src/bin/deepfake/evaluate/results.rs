@@ -19,7 +19,7 @@ use crate::{
     files,
 };
 
-type Row<'a> = (&'a Clip, &'a Outcome);
+pub type Row<'a> = (&'a Clip, &'a Outcome);
 
 /// `metrics.json`.
 #[derive(Serialize)]
@@ -44,8 +44,8 @@ const NOTES: &str = "Positive is fake. Clips without a score (abstained) are par
     fake_threshold. by.method: fakes of the method against real clips of the datasets it occurs in, or against all \
     real clips where those have none. A score is evidence, not proof.";
 
-/// Writes everything into `out` and prints the table.
-pub fn write(out: &Path, rows: &[Row], package: &ModelPackage) -> Result<()> {
+/// Writes everything into `out`. Returns the table and what was written, in words.
+pub fn write(out: &Path, rows: &[Row], package: &ModelPackage) -> Result<String> {
     files::write(&out.join("scores.csv"), &scores(rows)?)?;
     let figures = figures(rows, package);
     files::write(&out.join("metrics.json"), &serde_json::to_vec_pretty(&figures)?)?;
@@ -61,9 +61,8 @@ pub fn write(out: &Path, rows: &[Row], package: &ModelPackage) -> Result<()> {
             metrics: &figures.all,
         },
     )?;
-    files::print(&table(&figures, rows));
-    files::print(&format!("\nwritten to {}: scores.csv, metrics.json, {}\n", out.display(), plots.join(", ")));
-    Ok(())
+    let table = table(&figures, rows);
+    Ok(format!("{table}\nwritten to {}: scores.csv, metrics.json, {}\n", out.display(), plots.join(", ")))
 }
 
 fn scores(rows: &[Row]) -> Result<Vec<u8>> {
@@ -134,9 +133,13 @@ fn figures<'a>(rows: &[Row<'a>], package: &ModelPackage) -> Figures<'a> {
     }
 }
 
+/// A figure in words.
+pub fn number(value: Option<f64>) -> String {
+    value.map_or("–".into(), |value| format!("{value:.3}"))
+}
+
 /// The table, and what is to be said of clips without a score.
 fn table(figures: &Figures, rows: &[Row]) -> String {
-    let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.3}"));
     let line = |name: &str, metrics: &Metrics| {
         let interval = match (metrics.auc_low, metrics.auc_high) {
             (Some(low), Some(high)) => format!("{low:.3}–{high:.3}"),
@@ -202,7 +205,14 @@ mod tests {
 
     fn outcome(score: Option<f64>) -> Outcome {
         let reason = if score.is_some() { String::new() } else { "no face, \"none\" at all".into() };
-        Outcome { score, state: score.map(|_| State::Uncertain), faces: 1, windows: 3, reason }
+        Outcome {
+            score,
+            state: score.map(|_| State::Uncertain),
+            faces: 1,
+            windows: 3,
+            reason,
+            ..Outcome::failed(String::new())
+        }
     }
 
     #[test]

@@ -352,7 +352,7 @@ const SAMPLE: usize = 16;
 fn check_space(out: &Path, jobs: &[Job], settings: &Settings) -> Result<()> {
     let mut lengths = Vec::new();
     for job in jobs.iter().step_by(jobs.len().div_ceil(SAMPLE).max(1)) {
-        let length = Decoder::open(&job.clip.path, &frame::caps(), None)
+        let length = Decoder::open(&job.clip.path, &frame::caps(), &[])
             .and_then(|mut decoder| Ok((decoder.next()?, decoder.duration())));
         match length {
             Ok((Some(_), Some(length))) => lengths.push(length.mseconds() as f64 / 1000.0),
@@ -492,7 +492,7 @@ impl Extractor {
             FaceFollower::new(Some(FaceDetector::load(&self.detector, &self.options)?), FollowerSettings::default());
         let mut cropper = Cropper::default();
         let mut grid = (rate_hz > 0.0).then(|| Grid::new(rate_hz));
-        let mut decoder = Decoder::open(&job.clip.path, &frame::caps(), None)?;
+        let mut decoder = Decoder::open(&job.clip.path, &frame::caps(), &[])?;
         let mut sequences: BTreeMap<u32, Sequence> = BTreeMap::new();
         let mut frames = Frames::default();
         let (mut frames_seen, mut frames_taken) = (0, 0);

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use common::{Package, data, table};
 use gstdeepfake::inference::package::Graphs;
 use gstdeepfake::inference::{Device, DeviceRequest, InferenceError, Model, ModelPackage, SessionOptions, Worker};
-use ndarray::{Array2, Array4, ArrayD, ArrayView2, IxDyn};
+use ndarray::{Array2, Array4, ArrayD, ArrayView2, ArrayViewD, IxDyn};
+use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 const ONE_THREAD: SessionOptions = SessionOptions { device: DeviceRequest::Cpu, require_device: false, threads: 1 };
@@ -48,7 +49,7 @@ fn assert_near(have: &[f32], want: &[f32]) {
 }
 
 fn features(model: &Model, colors: &[[f32; 3]]) -> Array2<f32> {
-    let encoded = model.encode(crops(colors)).unwrap();
+    let encoded = model.encode(crops(colors).view_mut()).unwrap();
     let length = model.feature_length();
     Array2::from_shape_vec((colors.len(), length), encoded.into_iter().flat_map(|one| one.feature).collect()).unwrap()
 }
@@ -61,7 +62,7 @@ fn a_sequence_model_encodes_crops_and_scores_windows() {
     assert_eq!(model.package().full_name(), "tiny@1.0");
     assert_eq!(model.device(), Device::Cpu);
     assert_eq!(model.fallback(), None);
-    let encoded = model.encode(crops(&[[255.0, 0.0, 51.0], [0.0, 127.5, 0.0]])).unwrap();
+    let encoded = model.encode(crops(&[[255.0, 0.0, 51.0], [0.0, 127.5, 0.0]]).view_mut()).unwrap();
     assert_near(&encoded[0].feature, &[1.0, 0.0, 0.2]);
     assert_near(&encoded[1].feature, &[0.0, 0.5, 0.0]);
     assert_eq!(encoded[0].frame_logit, None);
@@ -74,7 +75,7 @@ fn a_sequence_model_encodes_crops_and_scores_windows() {
 fn a_second_output_of_the_encoder_scores_single_crops() {
     let package =
         Package::sequence().change("feature_length = 3", "feature_length = 3\nframe_output = \"frame_scores\"");
-    let encoded = package.load().unwrap().encode(crops(&[[255.0, 51.0, 0.0], [0.0, 255.0, 9.0]])).unwrap();
+    let encoded = package.load().unwrap().encode(crops(&[[255.0, 51.0, 0.0], [0.0, 255.0, 9.0]]).view_mut()).unwrap();
     assert_near(&[encoded[0].frame_logit.unwrap(), encoded[1].frame_logit.unwrap()], &[0.8, -1.0]);
 }
 
@@ -90,14 +91,14 @@ fn windows_of_different_lengths_are_scored_in_the_order_given() {
     let views: Vec<ArrayView2<f32>> = windows.iter().map(|window| window.view()).collect();
     assert_near(&model.head(&views).unwrap(), &[1.0, -1.0, 0.2, -0.2]);
     assert_eq!(model.head(&[]).unwrap(), Vec::<f32>::new());
-    assert!(model.encode(crops(&[])).unwrap().is_empty());
+    assert!(model.encode(crops(&[]).view_mut()).unwrap().is_empty());
 }
 
 #[test]
 fn range_mean_and_deviation_are_applied_per_channel() {
     let package = Package::sequence()
         .change("margin = 1.3", "margin = 1.3\nrange = [-1.0, 1.0]\nmean = [0.0, 0.5, -1.0]\nstd = [1.0, 0.5, 2.0]");
-    let encoded = package.load().unwrap().encode(crops(&[[0.0, 255.0, 127.5]])).unwrap();
+    let encoded = package.load().unwrap().encode(crops(&[[0.0, 255.0, 127.5]]).view_mut()).unwrap();
     assert_near(&encoded[0].feature, &[-1.0, 1.0, 0.5]);
 }
 
@@ -129,7 +130,7 @@ fn a_whole_graph_gives_what_encoder_and_head_give() {
 fn a_frame_model_takes_the_mean_over_the_window() {
     let package = Package::new("frame", &table("encoder", "encoder.onnx", "crops", "frame_scores"));
     let model = package.load().unwrap();
-    let encoded = model.encode(crops(&[[255.0, 0.0, 0.0], [0.0, 51.0, 0.0]])).unwrap();
+    let encoded = model.encode(crops(&[[255.0, 0.0, 0.0], [0.0, 51.0, 0.0]]).view_mut()).unwrap();
     assert_near(&[encoded[0].frame_logit.unwrap(), encoded[1].frame_logit.unwrap()], &[1.0, -0.2]);
     let window = features(&model, &[[255.0, 0.0, 0.0], [0.0, 51.0, 0.0]]);
     assert_near(&model.head(&[window.view()]).unwrap(), &[0.4]);
@@ -176,7 +177,7 @@ fn a_logit_becomes_a_probability() {
 fn one_thread_gives_the_same_bits_twice() {
     let picture =
         Array4::from_shape_fn((3, 3, 16, 16), |(n, c, y, x)| ((n * 71 + c * 37 + y * 13 + x * 7) % 256) as f32);
-    let run = || Package::sequence().load().unwrap().encode(picture.clone()).unwrap();
+    let run = || Package::sequence().load().unwrap().encode(picture.clone().view_mut()).unwrap();
     assert_eq!(run(), run());
 }
 
@@ -214,9 +215,11 @@ fn many_threads_may_use_one_worker() {
             scope.spawn(move || {
                 for turn in 0..50 {
                     let red = (thread * 50 + turn) as f32;
-                    let outputs = worker.run(0, crops(&[[red, 0.0, 0.0]]).into_dyn()).unwrap();
-                    assert_near(outputs[0].as_slice().unwrap(), &[red, 0.0, 0.0]);
-                    assert_near(outputs[1].as_slice().unwrap(), &[0.0, red]);
+                    let check = |outputs: &[ArrayViewD<f32>]| {
+                        assert_near(outputs[0].as_slice().unwrap(), &[red, 0.0, 0.0]);
+                        assert_near(outputs[1].as_slice().unwrap(), &[0.0, red]);
+                    };
+                    worker.run(0, crops(&[[red, 0.0, 0.0]]).view().into_dyn(), check).unwrap();
                 }
             });
         }
@@ -227,7 +230,7 @@ fn many_threads_may_use_one_worker() {
 fn a_worker_refuses_an_input_of_another_shape() {
     let worker = Worker::shared(&[data("encoder.onnx")], &ONE_THREAD).unwrap();
     for shape in [&[1, 3, 16][..], &[1, 3, 16, 17], &[1, 4, 16, 16], &[0, 3, 16, 16]] {
-        let error = worker.run(0, ArrayD::zeros(IxDyn(shape))).unwrap_err();
+        let error = worker.run(0, ArrayD::zeros(IxDyn(shape)).view(), |_| ()).unwrap_err();
         assert!(matches!(&error, InferenceError::Input { .. }), "{error}");
         assert!(error.to_string().contains("[?, 3, 16, 16]"), "{error}");
     }
@@ -453,7 +456,7 @@ fn logits_that_are_called_probabilities_are_reported() {
 #[test]
 fn crops_and_windows_of_another_size_are_refused() {
     let model = Package::sequence().load().unwrap();
-    let error = model.encode(Array4::zeros((1, 3, 16, 17))).unwrap_err();
+    let error = model.encode(Array4::zeros((1, 3, 16, 17)).view_mut()).unwrap_err();
     assert!(matches!(error, InferenceError::Input { .. }), "{error}");
     for shape in [(0, 3), (5, 3), (2, 4)] {
         let error = model.head(&[Array2::zeros(shape).view()]).unwrap_err();
@@ -467,4 +470,56 @@ fn a_package_knows_its_graphs() {
     let Graphs::Split { encoder, head } = &package.graphs else { panic!("{:?}", package.graphs) };
     assert_eq!(encoder.feature_length, 3);
     assert!(head.path.ends_with("head.onnx") && head.path.is_absolute());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Packages come from anywhere: whatever stands in `model.toml`, reading it says what is wrong and does nothing else.
+    #[test]
+    fn a_damaged_description_is_read_or_refused(
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), 0..4u8, any_text()), 1..4),
+    ) {
+        let mut package = Package::sequence();
+        for (place, kind, text) in damage {
+            let mut lines: Vec<String> = package.toml.lines().map(String::from).collect();
+            let index = place.index(lines.len());
+            match kind {
+                0 => drop(lines.remove(index)),
+                1 => lines.insert(index, text),
+                2 => lines[index] = lines[index].split('=').next().unwrap().to_owned() + "= " + &text,
+                _ => lines.insert(index, lines[index].clone()),
+            }
+            package.toml = lines.join("\n");
+        }
+        if let Err(error) = package.read() {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+}
+
+/// Values that somebody may try.
+fn any_text() -> impl Strategy<Value = String> {
+    const TRIED: [&str; 19] = [
+        "0",
+        "-1",
+        "1e308",
+        "nan",
+        "inf",
+        "99999999999999999999",
+        "[]",
+        "[1.0, 2.0]",
+        "[255.0, 0.0]",
+        "{}",
+        "true",
+        "\"\"",
+        "\"../../etc/passwd\"",
+        "\"/dev/zero\"",
+        "\"frame\"",
+        "\"sequence\"",
+        "[head]",
+        "[whole]",
+        "[calibration]",
+    ];
+    prop_oneof![3 => proptest::sample::select(&TRIED[..]).prop_map(String::from), 1 => "\\PC{0,20}"]
 }

@@ -103,8 +103,8 @@ fn pictures(name: &str, frames: usize) -> Vec<gst_video::video_frame::VideoFrame
 #[test]
 fn noise_of_one_grey_level_does_not_move_a_box() {
     let options = SessionOptions { device: DeviceRequest::Cpu, require_device: true, threads: 1 };
-    let detector = FaceDetector::load(&places::find_detector("centerface.onnx").unwrap(), &options).unwrap();
-    let face = |pixels: &[u8]| -> Detection {
+    let mut detector = FaceDetector::load(&places::find_detector("centerface.onnx").unwrap(), &options).unwrap();
+    let mut face = |pixels: &[u8]| -> Detection {
         let mut faces = detector.detect(Picture { pixels, width: 320, height: 180 }, 0.25).unwrap();
         assert_eq!(faces.len(), 1);
         faces.remove(0)

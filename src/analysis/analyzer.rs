@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ndarray::{Array4, ArrayViewMut3};
+use ndarray::{Array4, ArrayViewMut3, ArrayViewMut4};
 
 use super::AnalysisError;
 use super::cropper::{CropSpec, Cropper};
@@ -40,6 +40,22 @@ pub struct Analyzer {
     quality: QualityGate,
     /// What is remembered of each followed face, by track id.
     faces: BTreeMap<u32, Face>,
+    took: Timings,
+    /// The crops of one frame as the encoder takes them, [N, 3, height, width]. Kept only for its memory.
+    crops: Vec<f32>,
+}
+
+/// What the newest frame took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timings {
+    /// Looking for faces and following them.
+    pub find: Duration,
+    /// Cutting out crops and looking at their quality.
+    pub crop: Duration,
+    /// From crops to features.
+    pub encode: Duration,
+    /// From windows to verdicts.
+    pub judge: Duration,
 }
 
 /// What is remembered of one followed face.
@@ -60,6 +76,8 @@ impl Analyzer {
             cropper: Cropper::default(),
             quality: QualityGate::default(),
             faces: BTreeMap::new(),
+            took: Timings::default(),
+            crops: Vec::new(),
             settings,
             model,
         }
@@ -77,6 +95,20 @@ impl Analyzer {
 
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// Judges by another model from the next frame on, and gives the old one back. Faces are followed as before, with the same
+    /// ids; their windows begin anew.
+    pub fn set_model(&mut self, model: Model) -> Model {
+        self.thresholds = thresholds(&self.settings, &model);
+        self.crop_spec = crop_spec(model.package());
+        self.faces.clear();
+        std::mem::replace(&mut self.model, model)
+    }
+
+    /// What the newest frame took.
+    pub fn took(&self) -> Timings {
+        self.took
     }
 
     /// A grid at the model's rate: it says which frames are to be [analysed](Self::analyze).
@@ -105,12 +137,12 @@ impl Analyzer {
             let began = Instant::now();
             self.analyze(&frame, None)?;
             let shape = (1, 3, self.crop_spec.height as usize, self.crop_spec.width as usize);
-            let encoded = self.model.encode(Array4::zeros(shape))?;
+            let encoded = self.model.encode(Array4::zeros(shape).view_mut())?;
             let mut window = Window::new(self.model.package().window.frames, 1.0);
             for pts in 0..window.size() {
-                window.push(pts as u64, encoded[0].feature.clone(), None);
+                window.push(pts as u64, &encoded[0].feature, None);
             }
-            self.model.head(&[window.features().view()])?;
+            self.model.head(&[window.features()])?;
             took = began.elapsed();
         }
         self.reset();
@@ -128,15 +160,19 @@ impl Analyzer {
     /// # Errors
     /// If a graph or OpenCV fails. Followed faces and windows stay as they were before the frame.
     pub fn analyze(&mut self, frame: &FrameView, given: Option<&[Detection]>) -> Result<FrameReport, AnalysisError> {
+        let began = Instant::now();
         let tracks = match given {
             Some(faces) => self.follower.follow_given(frame, faces)?,
             None => self.follower.follow(frame)?,
         };
         self.faces.retain(|id, _| tracks.iter().any(|track| track.id == *id));
 
+        let found = Instant::now();
+        self.took = Timings { find: found - began, ..Timings::default() };
+
         // Crops of the faces that can be judged, one after the other as the encoder takes them.
         let mut cropped: Vec<u32> = Vec::with_capacity(tracks.len());
-        let mut crops: Vec<f32> = Vec::new();
+        self.crops.clear();
         for track in tracks.iter().filter(|track| track.seen) {
             let face = self.faces.entry(track.id).or_insert_with(|| Face::new(&self.model));
             let crop = match self.cropper.crop(frame, &track.rect, track.landmarks.as_ref(), &self.crop_spec) {
@@ -155,22 +191,27 @@ impl Analyzer {
                 None => {
                     cropped.push(track.id);
                     let (width, height) = (self.crop_spec.width as usize, self.crop_spec.height as usize);
-                    let begin = crops.len();
-                    crops.resize(begin + 3 * height * width, 0.0);
-                    let planes = ArrayViewMut3::from_shape((3, height, width), &mut crops[begin..]);
+                    let begin = self.crops.len();
+                    self.crops.resize(begin + 3 * height * width, 0.0);
+                    let planes = ArrayViewMut3::from_shape((3, height, width), &mut self.crops[begin..]);
                     planar::split(crop, width, planes.expect("as many numbers as the shape says"))?;
                 }
             }
         }
 
+        self.took.crop = found.elapsed();
         if !cropped.is_empty() {
+            let began = Instant::now();
             let shape = (cropped.len(), 3, self.crop_spec.height as usize, self.crop_spec.width as usize);
-            let crops = Array4::from_shape_vec(shape, crops).expect("every crop has the model's size");
+            let crops = ArrayViewMut4::from_shape(shape, &mut self.crops).expect("every crop has the model's size");
             for (id, encoded) in cropped.iter().zip(self.model.encode(crops)?) {
                 let face = self.faces.get_mut(id).expect("every cropped track has a face");
-                face.window.push(frame.pts, encoded.feature, encoded.frame_logit);
+                face.window.push(frame.pts, &encoded.feature, encoded.frame_logit);
             }
+            let encoded = Instant::now();
+            self.took.encode = encoded - began;
             judge(&mut self.faces, &cropped, &self.model, &self.thresholds)?;
+            self.took.judge = encoded.elapsed();
         }
 
         Ok(FrameReport {
@@ -203,8 +244,7 @@ fn judge(
     let least = model.package().window.least_frames;
     let ready: Vec<u32> = ids.iter().copied().filter(|id| faces[id].window.fill() >= least).collect();
     let windows: Vec<_> = ready.iter().map(|id| faces[id].window.features()).collect();
-    let views: Vec<_> = windows.iter().map(|window| window.view()).collect();
-    let logits = model.head(&views)?;
+    let logits = model.head(&windows)?;
     let mut scores: BTreeMap<u32, f64> =
         ready.into_iter().zip(logits.into_iter().map(|logit| f64::from(model.probability(logit)))).collect();
     for id in ids {

@@ -66,7 +66,7 @@ impl FaceFollower {
     /// # Errors
     /// If the detector's graph or OpenCV fails. What was followed so far stays.
     pub fn follow(&mut self, frame: &FrameView) -> Result<&[Track], AnalysisError> {
-        let Some(detector) = &self.detector else { return self.follow_given(frame, &[]) };
+        let Some(detector) = &mut self.detector else { return self.follow_given(frame, &[]) };
         let scale = (self.settings.detection_size as f32 / frame.width.max(frame.height) as f32).min(1.0);
         let side = |pixels: u32| ((pixels as f32 * scale).round() as u32).max(1);
         let (width, height) = (side(frame.width), side(frame.height));

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use ndarray::Array2;
+use ndarray::ArrayView2;
 
 /// Says which frames are due, so that feeds of 25, 30, 50 and 60 fps mean the same to a model.
 ///
@@ -48,20 +48,17 @@ impl Grid {
     }
 }
 
-/// One crop, as its encoder saw it.
-#[derive(Clone, Debug)]
-struct Entry {
-    pts: u64,
-    feature: Vec<f32>,
-    logit: Option<f32>,
-}
-
 /// Features of the newest crops of one face, oldest first.
 #[derive(Clone, Debug)]
 pub struct Window {
     size: usize,
     longest_ns: u64,
-    entries: VecDeque<Entry>,
+    /// PTS and logit of each crop.
+    crops: VecDeque<(u64, Option<f32>)>,
+    /// Features one after the other, room for two windows: those of the window lie in one piece, at its end, and only when it is
+    /// full is the window moved to its begin.
+    features: Vec<f32>,
+    feature_length: usize,
 }
 
 impl Window {
@@ -69,23 +66,42 @@ impl Window {
     /// takes are dropped, so that a face seen now and then is not judged by its past.
     pub fn new(size: usize, rate_hz: f64) -> Self {
         let longest_ns = (2.0 * size as f64 / rate_hz * 1e9) as u64;
-        Self { size, longest_ns, entries: VecDeque::with_capacity(size) }
+        Self { size, longest_ns, crops: VecDeque::with_capacity(size), features: vec![], feature_length: 0 }
     }
 
     /// Adds the newest crop: its feature, and the logit of the crop alone where the model gives one.
-    pub fn push(&mut self, pts: u64, feature: Vec<f32>, logit: Option<f32>) {
-        if self.entries.len() == self.size {
-            self.entries.pop_front();
+    ///
+    /// # Panics
+    /// If the feature has another length than the ones before.
+    pub fn push(&mut self, pts: u64, feature: &[f32], logit: Option<f32>) {
+        if self.features.is_empty() {
+            self.feature_length = feature.len();
+            self.features.reserve_exact(2 * self.size * feature.len());
         }
-        self.entries.push_back(Entry { pts, feature, logit });
-        while self.entries.front().is_some_and(|oldest| pts.saturating_sub(oldest.pts) > self.longest_ns) {
-            self.entries.pop_front();
+        assert_eq!(feature.len(), self.feature_length, "features of one model have one length");
+        if self.crops.len() == self.size {
+            self.crops.pop_front();
         }
+        if self.features.len() == 2 * self.size * self.feature_length {
+            let start = self.start();
+            self.features.copy_within(start.., 0);
+            self.features.truncate(self.features.len() - start);
+        }
+        self.features.extend_from_slice(feature);
+        self.crops.push_back((pts, logit));
+        while self.crops.front().is_some_and(|(oldest, _)| pts.saturating_sub(*oldest) > self.longest_ns) {
+            self.crops.pop_front();
+        }
+    }
+
+    /// Where the oldest crop's feature begins.
+    fn start(&self) -> usize {
+        self.features.len() - self.crops.len() * self.feature_length
     }
 
     /// Number of crops held.
     pub fn fill(&self) -> usize {
-        self.entries.len()
+        self.crops.len()
     }
 
     /// Number of crops when full.
@@ -95,20 +111,18 @@ impl Window {
 
     /// PTS in nanoseconds of the oldest and the newest crop.
     pub fn span(&self) -> Option<(u64, u64)> {
-        Some((self.entries.front()?.pts, self.entries.back()?.pts))
+        Some((self.crops.front()?.0, self.crops.back()?.0))
     }
 
     /// Logit of the newest crop alone.
     pub fn newest_logit(&self) -> Option<f32> {
-        self.entries.back()?.logit
+        self.crops.back()?.1
     }
 
     /// All features, [crops, feature length], oldest first.
-    pub fn features(&self) -> Array2<f32> {
-        let length = self.entries.front().map_or(0, |entry| entry.feature.len());
-        let mut flat = Vec::with_capacity(self.entries.len() * length);
-        self.entries.iter().for_each(|entry| flat.extend_from_slice(&entry.feature));
-        Array2::from_shape_vec((self.entries.len(), length), flat).expect("features of one model have one length")
+    pub fn features(&self) -> ArrayView2<'_, f32> {
+        let shape = (self.crops.len(), self.feature_length);
+        ArrayView2::from_shape(shape, &self.features[self.start()..]).expect("one feature for each crop")
     }
 }
 
@@ -185,7 +199,7 @@ mod tests {
             for step in steps {
                 pts += step;
                 all.push(pts);
-                window.push(pts, vec![pts as f32, 1.0], Some(pts as f32));
+                window.push(pts, &[pts as f32, 1.0], Some(pts as f32));
                 let expected: Vec<u64> =
                     all.iter().rev().take(size).rev().copied().filter(|old| pts - old <= longest).collect();
                 prop_assert_eq!(window.fill(), expected.len());

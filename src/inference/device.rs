@@ -65,6 +65,12 @@ impl Device {
         .unwrap_or(false)
     }
 
+    /// Whether a batch takes less time than its parts one by one. On CPUs it does not; TensorRT would build an engine, for
+    /// minutes, for each new length of a batch.
+    pub(super) fn gains_by_batches(self) -> bool {
+        self == Self::Cuda
+    }
+
     /// ONNX Runtime's providers for this device, in order. `threads` as in [`SessionOptions`].
     pub(super) fn providers(self, threads: usize) -> Vec<ExecutionProviderDispatch> {
         // Without `error_on_failure` a provider that cannot load is silently left out, and the CPU does its work.

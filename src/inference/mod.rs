@@ -6,7 +6,7 @@
 //! | [`runtime`] | finding and loading ONNX Runtime, once per process, when it is first needed |
 //! | [`device`] | which processor runs the graphs, and why it is not the one that was asked for |
 //! | [`package`] | `model.toml`: **the format of a model package is written down there** |
-//! | [`worker`] | the thread that owns the sessions of some graphs, shared by the whole process |
+//! | [`worker`] | the sessions of some graphs, shared by the whole process: whose turn it is |
 //! | [`model`] | a package at work: crops in, features out; windows in, logits out |
 //! | [`error`] | what can go wrong, each with its cause and what mends it |
 //!

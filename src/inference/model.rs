@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ndarray::{Array2, Array4, ArrayD, ArrayView2, Axis, Ix2, IxDyn, Slice, concatenate};
+use ndarray::{Array2, Array4, ArrayView2, ArrayView3, ArrayViewD, ArrayViewMut4, Axis, IxDyn, concatenate};
 
 use super::device::{Device, SessionOptions};
 use super::error::InferenceError;
-use super::package::{Graph, Graphs, ModelPackage};
+use super::package::{Encoder, Graph, Graphs, ModelPackage};
 use super::worker::{GraphInfo, Worker, show_shape};
 
 /// Index of the encoder, or of the only graph, in the worker.
@@ -88,11 +88,11 @@ impl Model {
     }
 
     /// Encodes crops `[N, 3, height, width]`: channels in the model's order, pixel values 0..255. Range, mean and
-    /// standard deviation are applied in here. All crops are one batch.
+    /// standard deviation are applied in here, in their place. All crops are one batch.
     ///
     /// # Errors
     /// [`InferenceError::Input`] if the shape does not fit; else as [`Worker::run`].
-    pub fn encode(&self, mut crops: Array4<f32>) -> Result<Vec<Encoded>, InferenceError> {
+    pub fn encode(&self, mut crops: ArrayViewMut4<f32>) -> Result<Vec<Encoded>, InferenceError> {
         let input = &self.package.input;
         if crops.shape()[1..] != [3, input.height, input.width] {
             return Err(InferenceError::Input {
@@ -104,47 +104,56 @@ impl Model {
             return Ok(vec![]);
         }
         self.normalise(&mut crops);
+        let crops = crops.view();
         match &self.package.graphs {
             Graphs::Whole(_) => Ok(crops
                 .outer_iter()
                 .map(|crop| Encoded { feature: crop.iter().copied().collect(), frame_logit: None })
                 .collect()),
-            Graphs::Frame(graph) => {
-                let outputs = self.worker.run(FIRST, crops.into_dyn())?;
+            Graphs::Frame(graph) => self.worker.run(FIRST, crops.into_dyn(), |outputs| {
                 let logits = self.logits(graph, &outputs[self.outputs.first])?;
                 Ok(logits.into_iter().map(|logit| Encoded { feature: vec![logit], frame_logit: Some(logit) }).collect())
-            }
+            })?,
             Graphs::Split { encoder, .. } => {
                 let count = crops.len_of(Axis(0));
-                let outputs = self.worker.run(FIRST, crops.into_dyn())?;
-                let features = &outputs[self.outputs.first];
-                if features.shape() != [count, encoder.feature_length] {
-                    return Err(self.wrong_output(
-                        "encoder.feature_length",
-                        &encoder.graph,
-                        features.shape(),
-                        &format!("[{count}, {}]", encoder.feature_length),
-                    ));
-                }
-                let frame_logits = match self.outputs.frame {
-                    Some(index) => self.logits(&encoder.graph, &outputs[index])?.into_iter().map(Some).collect(),
-                    None => vec![None; count],
-                };
-                if frame_logits.len() != count {
-                    return Err(self.wrong_output(
-                        "encoder.frame_output",
-                        &encoder.graph,
-                        &[frame_logits.len()],
-                        &format!("[{count}]"),
-                    ));
-                }
-                Ok(features
-                    .outer_iter()
-                    .zip(frame_logits)
-                    .map(|(feature, frame_logit)| Encoded { feature: feature.iter().copied().collect(), frame_logit })
-                    .collect())
+                self.worker.run(FIRST, crops.into_dyn(), |outputs| self.encoded(encoder, outputs, count))?
             }
         }
+    }
+
+    /// The encoder's outputs for `count` crops.
+    fn encoded(
+        &self,
+        encoder: &Encoder,
+        outputs: &[ArrayViewD<f32>],
+        count: usize,
+    ) -> Result<Vec<Encoded>, InferenceError> {
+        let features = &outputs[self.outputs.first];
+        if features.shape() != [count, encoder.feature_length] {
+            return Err(self.wrong_output(
+                "encoder.feature_length",
+                &encoder.graph,
+                features.shape(),
+                &format!("[{count}, {}]", encoder.feature_length),
+            ));
+        }
+        let frame_logits = match self.outputs.frame {
+            Some(index) => self.logits(&encoder.graph, &outputs[index])?.into_iter().map(Some).collect(),
+            None => vec![None; count],
+        };
+        if frame_logits.len() != count {
+            return Err(self.wrong_output(
+                "encoder.frame_output",
+                &encoder.graph,
+                &[frame_logits.len()],
+                &format!("[{count}]"),
+            ));
+        }
+        Ok(features
+            .outer_iter()
+            .zip(frame_logits)
+            .map(|(feature, frame_logit)| Encoded { feature: feature.iter().copied().collect(), frame_logit })
+            .collect())
     }
 
     /// Fake-minus-real logits of windows `[T, feature_length]`, oldest crop first, in the order given. Windows of one
@@ -178,36 +187,33 @@ impl Model {
         for (position, window) in windows.iter().enumerate() {
             by_length.entry(window.nrows()).or_default().push(position);
         }
+        let most = if self.worker.graphs()[index].input.shape[0] == Some(1) { 1 } else { windows.len() };
         let mut logits = vec![0.0; windows.len()];
-        for (frames, positions) in by_length {
+        for positions in by_length.values().flat_map(|positions| positions.chunks(most)) {
             let views: Vec<_> = positions.iter().map(|&position| windows[position].insert_axis(Axis(0))).collect();
-            let batch = concatenate(Axis(0), &views).expect("equal shapes").into_dyn();
-            let batch = match &self.package.graphs {
-                Graphs::Whole(_) => {
-                    let input = &self.package.input;
-                    let shape = IxDyn(&[positions.len(), frames, 3, input.height, input.width]);
-                    batch.into_shape_with_order(shape).expect("as many elements")
-                }
-                _ => batch,
+            let found = match views[..] {
+                // The usual case: one face, and nothing to copy.
+                [only] => self.run_head(graph, index, only)?,
+                _ => self.run_head(graph, index, concatenate(Axis(0), &views).expect("equal shapes").view())?,
             };
-            let found = self.run_head(graph, index, batch)?;
-            for (position, logit) in positions.into_iter().zip(found) {
-                logits[position] = logit;
+            for (position, logit) in positions.iter().zip(found) {
+                logits[*position] = logit;
             }
         }
         Ok(logits)
     }
 
-    /// Runs a batch of equally long windows; one by one if the graph takes no more.
-    fn run_head(&self, graph: &Graph, index: usize, batch: ArrayD<f32>) -> Result<Vec<f32>, InferenceError> {
-        let count = batch.len_of(Axis(0));
-        let step = if self.worker.graphs()[index].input.shape[0] == Some(1) { 1 } else { count };
-        let mut logits = Vec::with_capacity(count);
-        for start in (0..count).step_by(step) {
-            let part = batch.slice_axis(Axis(0), Slice::from(start..start + step)).to_owned();
-            let outputs = self.worker.run(index, part)?;
-            logits.extend(self.logits(graph, &outputs[self.outputs.head])?);
-        }
+    /// Runs a batch of equally long windows, [N, T, feature length].
+    fn run_head(&self, graph: &Graph, index: usize, batch: ArrayView3<f32>) -> Result<Vec<f32>, InferenceError> {
+        let (count, frames, _) = batch.dim();
+        let input = &self.package.input;
+        let shape = match &self.package.graphs {
+            Graphs::Whole(_) => IxDyn(&[count, frames, 3, input.height, input.width]),
+            _ => IxDyn(batch.shape()),
+        };
+        let batch = batch.to_shape(shape).expect("as many elements");
+        let logits =
+            self.worker.run(index, batch.view(), |outputs| self.logits(graph, &outputs[self.outputs.head]))??;
         if logits.len() != count {
             let key = if index == HEAD { "head.output" } else { "whole.output" };
             return Err(self.wrong_output(key, graph, &[logits.len()], &format!("[{count}]")));
@@ -216,18 +222,21 @@ impl Model {
     }
 
     /// From pixel values to what the graph wants to see.
-    fn normalise(&self, crops: &mut Array4<f32>) {
+    fn normalise(&self, crops: &mut ArrayViewMut4<f32>) {
         let input = &self.package.input;
         let [low, high] = input.range;
         for (channel, mut plane) in crops.axis_iter_mut(Axis(1)).enumerate() {
             let scale = (high - low) / 255.0 / input.std[channel];
             let offset = (low - input.mean[channel]) / input.std[channel];
+            if (scale, offset) == (1.0, 0.0) {
+                continue;
+            }
             plane.mapv_inplace(|value| value * scale + offset);
         }
     }
 
     /// Class scores `[N]`, `[N, 1]` or `[N, 2]` as fake-minus-real logits.
-    fn logits(&self, graph: &Graph, scores: &ArrayD<f32>) -> Result<Vec<f32>, InferenceError> {
+    fn logits(&self, graph: &Graph, scores: &ArrayViewD<f32>) -> Result<Vec<f32>, InferenceError> {
         let output = self.package.output;
         let count = scores.shape().first().copied().unwrap_or(0);
         let wrong = || self.wrong_output("output.fake_index", graph, scores.shape(), "[N], [N, 1] or [N, 2]");
@@ -235,12 +244,7 @@ impl Model {
             return Err(wrong());
         }
         let classes = scores.len() / count;
-        let table: Array2<f32> = scores
-            .to_shape((count, classes))
-            .map_err(|_| wrong())?
-            .into_owned()
-            .into_dimensionality::<Ix2>()
-            .map_err(|_| wrong())?;
+        let table = scores.to_shape((count, classes)).map_err(|_| wrong())?;
         if classes == 0 || classes > 2 || output.fake_index >= classes {
             return Err(wrong());
         }
@@ -283,8 +287,8 @@ impl Model {
     /// Runs everything once.
     fn try_out(&self) -> Result<(), InferenceError> {
         let input = &self.package.input;
-        let grey = Array4::from_elem((1, 3, input.height, input.width), 127.5);
-        let feature = self.encode(grey)?.remove(0).feature;
+        let mut grey = Array4::from_elem((1, 3, input.height, input.width), 127.5);
+        let feature = self.encode(grey.view_mut())?.remove(0).feature;
         for frames in [self.package.window.least_frames, self.package.window.frames] {
             let window = Array2::from_shape_fn((frames, feature.len()), |(_, index)| feature[index]);
             self.head(&[window.view()])?;

@@ -1,18 +1,21 @@
-//! The thread that owns the sessions of some graphs.
+//! The sessions of some graphs, shared by everybody in the process who wants the same graphs on the same device.
 //!
-//! An ONNX Runtime session takes `&mut self` to run, so whoever shares one must queue. Here everybody in the process
-//! who wants the same graphs on the same device gets the same [`Worker`]: one thread, one copy of the weights, one
-//! queue. Requests carry a batch dimension, and the thread sees the queue: the place to join requests of several
-//! channels into one batch is the function `serve`.
+//! An ONNX Runtime session takes `&mut self` to run, so whoever shares one must queue. Nobody hands his work to another
+//! thread, which would cost two wake-ups and a copy of everything for each run: who finds a session idle runs it himself, on
+//! views of his own memory, and reads the outputs where ONNX Runtime has left them. Who does not waits in the order of coming, so
+//! that no channel can starve another; a caller waits for one run at a time, so that the queue is never longer than there
+//! are channels.
+//!
+//! Where the device gains by it (a GPU; on CPUs a batch of eight takes eight times as long as one), those that wait when a
+//! session comes free are joined into one batch, which the first of them runs for all. Nobody waits for a batch to fill.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use ndarray::ArrayD;
+use ndarray::{ArrayD, ArrayViewD, Axis, Slice, concatenate};
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 use ort::value::{TensorElementType, TensorRef, ValueType};
@@ -22,8 +25,8 @@ use super::device::{Device, DeviceRequest, SessionOptions};
 use super::error::InferenceError;
 use super::runtime;
 
-/// Requests that may wait before callers do.
-const QUEUE: usize = 16;
+/// Rows of a joined batch: with more, those at its end would wait longer than by themselves.
+const MOST_ROWS: usize = 32;
 
 /// ONNX files larger than this are refused: no live model is, and a wrong path may be.
 const MOST_BYTES: u64 = 1 << 30;
@@ -76,29 +79,45 @@ pub struct GraphInfo {
     pub outputs: Vec<Port>,
 }
 
-/// Some graphs, loaded on one device, and the thread that runs them. Kept alive by its `Arc`s; the thread ends with
-/// the last of them.
+/// Some graphs, loaded on one device. Kept alive by its `Arc`s.
 pub struct Worker {
     graphs: Vec<GraphInfo>,
+    lanes: Vec<Lane>,
     device: Device,
     fallback: Option<String>,
-    /// `None` only while dropping.
-    requests: Option<SyncSender<Request>>,
-    thread: Option<JoinHandle<()>>,
-    /// Why the thread ended before its time.
-    death: Arc<OnceLock<String>>,
+    /// Why no session can be trusted any more.
+    death: OnceLock<String>,
 }
 
-type Reply = Result<Vec<ArrayD<f32>>, InferenceError>;
+/// One graph's session, and those who wait for it.
+struct Lane {
+    state: Mutex<LaneState>,
+    /// Several requests may be run as one batch.
+    joins: bool,
+}
 
-enum Request {
-    Run {
-        graph: usize,
-        input: ArrayD<f32>,
-        reply: SyncSender<Reply>,
-    },
-    #[cfg(test)]
-    Die,
+struct LaneState {
+    /// `None` while somebody runs it. Idle only while nobody waits.
+    session: Option<Session>,
+    queue: VecDeque<Arc<Seat>>,
+}
+
+/// Where one caller waits.
+struct Seat {
+    turn: Mutex<Option<Turn>>,
+    called: Condvar,
+    /// For whoever runs it in his batch; `None` where nothing is joined.
+    input: Option<ArrayD<f32>>,
+}
+
+/// What a caller has waited for.
+enum Turn {
+    /// The session is his.
+    Lead(Session),
+    /// Somebody ran his input in a batch.
+    Done(Result<Vec<ArrayD<f32>>, InferenceError>),
+    /// The worker is dead.
+    Gone,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -153,7 +172,7 @@ impl Worker {
         if let Some(worker) = slot.upgrade().filter(|worker| worker.serves(options)) {
             return Ok(worker);
         }
-        let worker = Arc::new(Self::start(files, options)?);
+        let worker = Arc::new(Self::start(&files, options)?);
         *slot = Arc::downgrade(&worker);
         Ok(worker)
     }
@@ -173,14 +192,19 @@ impl Worker {
         &self.graphs
     }
 
-    /// Runs graph number `graph` and waits for its outputs, in the graph's order.
+    /// Runs graph number `graph` over `input` and has `read` look at its outputs, in the graph's order.
     ///
     /// # Errors
     /// [`InferenceError::Input`] if the input's shape does not fit, [`InferenceError::Run`] if ONNX Runtime fails,
-    /// [`InferenceError::NotFinite`] if an output holds NaN or infinity, [`InferenceError::WorkerGone`] if the
-    /// worker's thread has died.
-    pub fn run(&self, graph: usize, input: ArrayD<f32>) -> Result<Vec<ArrayD<f32>>, InferenceError> {
-        let info = &self.graphs[graph];
+    /// [`InferenceError::NotFinite`] if an output holds NaN or infinity, [`InferenceError::WorkerGone`] after a panic
+    /// in ONNX Runtime or a reader.
+    pub fn run<R>(
+        &self,
+        graph: usize,
+        input: ArrayViewD<f32>,
+        read: impl FnOnce(&[ArrayViewD<f32>]) -> R,
+    ) -> Result<R, InferenceError> {
+        let (info, lane) = (&self.graphs[graph], &self.lanes[graph]);
         let fits = info.input.shape.len() == input.ndim()
             && info.input.shape.iter().zip(input.shape()).all(|(want, have)| want.is_none_or(|want| want == *have))
             && !input.is_empty();
@@ -190,44 +214,140 @@ impl Worker {
                 cause: format!("takes {}, given {:?}", show_shape(&info.input.shape), input.shape()),
             });
         }
-        let (reply, answer) = sync_channel(1);
-        let requests = self.requests.as_ref().expect("only taken in drop");
-        // If the thread dies, it drops the queue and with it the reply's sender: neither call blocks for ever.
-        requests.send(Request::Run { graph, input, reply }).map_err(|_| self.gone())?;
-        answer.recv().map_err(|_| self.gone())?
+        let mut session = match self.enter(lane, &input) {
+            Turn::Lead(session) => session,
+            Turn::Done(outputs) => {
+                let outputs = outputs?;
+                return Ok(read(&outputs.iter().map(|array| array.view()).collect::<Vec<_>>()));
+            }
+            Turn::Gone => return Err(self.gone()),
+        };
+        let others = lane.others(input.shape());
+        let mut read = Some(read);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            if !others.is_empty() {
+                if let Some(result) = run_joined(&mut session, info, &input, &others, &mut read) {
+                    return result;
+                }
+                // Each by itself: one of them may have spoilt it for all.
+                for seat in &others {
+                    let own = seat.input.as_ref().expect("only who brought his input is joined");
+                    seat.call(Turn::Done(run(&mut session, info, own.view(), owned)));
+                }
+            }
+            run(&mut session, info, input, read.take().expect("nobody has read yet"))
+        }));
+        match result {
+            Ok(result) => {
+                self.leave(lane, session);
+                result
+            }
+            Err(panic) => {
+                self.die(panic_text(&*panic));
+                others.iter().for_each(|seat| seat.call(Turn::Gone));
+                Err(self.gone())
+            }
+        }
+    }
+
+    /// Waits for the session, or for somebody who runs `input` along with his own.
+    fn enter(&self, lane: &Lane, input: &ArrayViewD<f32>) -> Turn {
+        let mut state = lane.state();
+        if self.death.get().is_some() {
+            return Turn::Gone;
+        }
+        if let Some(session) = state.session.take() {
+            return Turn::Lead(session);
+        }
+        let input = lane.joins.then(|| input.to_owned());
+        let seat = Arc::new(Seat { turn: Mutex::new(None), called: Condvar::new(), input });
+        state.queue.push_back(seat.clone());
+        drop(state);
+        seat.wait()
+    }
+
+    /// Gives the session to the next who waits.
+    fn leave(&self, lane: &Lane, session: Session) {
+        let mut state = lane.state();
+        if self.death.get().is_some() {
+            return;
+        }
+        match state.queue.pop_front() {
+            Some(seat) => {
+                drop(state);
+                seat.call(Turn::Lead(session));
+            }
+            None => state.session = Some(session),
+        }
+    }
+
+    /// Ends it for all who wait and all who come.
+    fn die(&self, cause: String) {
+        // Said first, so that whoever is called can read why, and nobody joins a queue behind our back.
+        let _ = self.death.set(cause);
+        for lane in &self.lanes {
+            let waiting = std::mem::take(&mut lane.state().queue);
+            waiting.iter().for_each(|seat| seat.call(Turn::Gone));
+        }
     }
 
     fn gone(&self) -> InferenceError {
-        let cause = self.death.get().cloned().unwrap_or_else(|| "its thread has ended".into());
-        InferenceError::WorkerGone { cause }
+        InferenceError::WorkerGone { cause: self.death.get().cloned().unwrap_or_default() }
     }
 
     fn serves(&self, options: &SessionOptions) -> bool {
-        let alive = self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) && self.death.get().is_none();
-        alive && !(options.require_device && self.fallback.is_some())
+        self.death.get().is_none() && !(options.require_device && self.fallback.is_some())
     }
 
-    fn start(files: Vec<GraphFile>, options: &SessionOptions) -> Result<Self, InferenceError> {
-        let Loaded { sessions, graphs, device, fallback } = load(&files, options)?;
-        let (requests, queue) = sync_channel(QUEUE);
-        let death = Arc::new(OnceLock::new());
-        let thread = std::thread::Builder::new()
-            .name("deepfake-infer".into())
-            .spawn({
-                let (death, graphs) = (death.clone(), graphs.clone());
-                move || serve(sessions, &graphs, &queue, &death)
-            })
-            .map_err(|error| InferenceError::WorkerGone { cause: format!("its thread does not start: {error}") })?;
-        Ok(Self { graphs, device, fallback, requests: Some(requests), thread: Some(thread), death })
+    fn start(files: &[GraphFile], options: &SessionOptions) -> Result<Self, InferenceError> {
+        let Loaded { sessions, graphs, device, fallback } = load(files, options)?;
+        let lane = |(session, graph): (Session, &GraphInfo)| {
+            let is_free = |port: &Port| port.shape.first() == Some(&None);
+            let joins = device.gains_by_batches() && is_free(&graph.input) && graph.outputs.iter().all(is_free);
+            Lane { state: Mutex::new(LaneState { session: Some(session), queue: VecDeque::new() }), joins }
+        };
+        let lanes = sessions.into_iter().zip(&graphs).map(lane).collect();
+        Ok(Self { graphs, lanes, device, fallback, death: OnceLock::new() })
     }
 }
 
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // Ends the thread's loop. The thread itself holds no `Arc<Worker>`, so it never waits for itself here.
-        self.requests = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+impl Lane {
+    fn state(&self) -> MutexGuard<'_, LaneState> {
+        self.state.lock().expect("nothing panics while it holds the queue")
+    }
+
+    /// Takes those out of the queue whose inputs can be run together with one of this shape.
+    fn others(&self, shape: &[usize]) -> Vec<Arc<Seat>> {
+        let mut taken = Vec::new();
+        if !self.joins {
+            return taken;
+        }
+        let mut rows = shape[0];
+        let mut state = self.state();
+        while let Some(input) = state.queue.front().and_then(|seat| seat.input.as_ref()) {
+            rows += input.shape()[0];
+            if input.shape()[1..] != shape[1..] || rows > MOST_ROWS {
+                break;
+            }
+            taken.extend(state.queue.pop_front());
+        }
+        taken
+    }
+}
+
+impl Seat {
+    fn call(&self, turn: Turn) {
+        *self.turn.lock().expect("nothing panics while it holds a seat") = Some(turn);
+        self.called.notify_one();
+    }
+
+    fn wait(&self) -> Turn {
+        let mut turn = self.turn.lock().expect("nothing panics while it holds a seat");
+        loop {
+            match turn.take() {
+                Some(turn) => return turn,
+                None => turn = self.called.wait(turn).expect("nothing panics while it holds a seat"),
+            }
         }
     }
 }
@@ -238,52 +358,66 @@ impl std::fmt::Debug for Worker {
     }
 }
 
-/// The worker's thread: one request after the other until nobody can send any more.
-///
-/// Batching across callers belongs here: take what waits in `queue`, join inputs of the same graph and shape along
-/// their first dimension, and split the outputs again.
-fn serve(mut sessions: Vec<Session>, graphs: &[GraphInfo], queue: &Receiver<Request>, death: &OnceLock<String>) {
-    for request in queue {
-        match request {
-            Request::Run { graph, input, reply } => {
-                let run = || run(&mut sessions[graph], &graphs[graph], &input);
-                match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
-                    // A caller that has gone away in the meantime is no fault.
-                    Ok(result) => drop(reply.send(result)),
-                    Err(panic) => {
-                        // Said before `reply` and the queue are dropped, so that whoever waits for them can read why.
-                        let _ = death.set(panic_text(&*panic));
-                        return;
-                    }
-                }
-            }
-            #[cfg(test)]
-            Request::Die => {
-                let _ = death.set("killed by a test".into());
-                return;
-            }
-        }
-    }
-}
-
-fn run(session: &mut Session, info: &GraphInfo, input: &ArrayD<f32>) -> Reply {
+fn run<R>(
+    session: &mut Session,
+    info: &GraphInfo,
+    input: ArrayViewD<f32>,
+    read: impl FnOnce(&[ArrayViewD<f32>]) -> R,
+) -> Result<R, InferenceError> {
     let failed = |error: ort::Error| InferenceError::Run { path: info.path.clone(), cause: cause_of(&error) };
     let input = input.as_standard_layout();
     let tensor = TensorRef::from_array_view(&input).map_err(failed)?;
     let values = session.run(ort::inputs![tensor]).map_err(failed)?;
     let mut outputs = Vec::with_capacity(info.outputs.len());
     for (index, port) in info.outputs.iter().enumerate() {
-        let output = values[index].try_extract_array::<f32>().map_err(failed)?.into_owned();
+        let output = values[index].try_extract_array::<f32>().map_err(failed)?;
         if !all_finite(&output) {
             return Err(InferenceError::NotFinite { path: info.path.clone(), output: port.name.clone() });
         }
         outputs.push(output);
     }
-    Ok(outputs)
+    Ok(read(&outputs))
+}
+
+/// Runs `input` and those of `others` as one batch, tells the others their outputs, and has `read` look at its own. `None`, and
+/// nobody has been told anything, if that fails for whatever reason.
+fn run_joined<R, F: FnOnce(&[ArrayViewD<f32>]) -> R>(
+    session: &mut Session,
+    info: &GraphInfo,
+    input: &ArrayViewD<f32>,
+    others: &[Arc<Seat>],
+    read: &mut Option<F>,
+) -> Option<Result<R, InferenceError>> {
+    let theirs = others.iter().filter_map(|seat| seat.input.as_ref()).map(|array| array.view());
+    let inputs: Vec<_> = std::iter::once(input.view()).chain(theirs).collect();
+    let batch = concatenate(Axis(0), &inputs).ok()?;
+    let rows = batch.len_of(Axis(0));
+    let split = |outputs: &[ArrayViewD<f32>]| {
+        if outputs.iter().any(|output| output.shape().first() != Some(&rows)) {
+            return None;
+        }
+        let mut start = 0;
+        let mut parts = inputs.iter().map(|input| {
+            let end = start + input.len_of(Axis(0));
+            let part = Slice::from(start..end);
+            start = end;
+            outputs.iter().map(|output| output.slice_axis(Axis(0), part).to_owned()).collect::<Vec<_>>()
+        });
+        let own = parts.next()?;
+        others.iter().zip(parts).for_each(|(seat, part)| seat.call(Turn::Done(Ok(part))));
+        Some(own)
+    };
+    let own = run(session, info, batch.view(), split).ok()??;
+    let read = read.take()?;
+    Some(Ok(read(&own.iter().map(|array| array.view()).collect::<Vec<_>>())))
+}
+
+fn owned(outputs: &[ArrayViewD<f32>]) -> Vec<ArrayD<f32>> {
+    outputs.iter().map(|output| output.to_owned()).collect()
 }
 
 /// Looks at blocks of values at a time, which the compiler turns into vector instructions.
-fn all_finite(values: &ArrayD<f32>) -> bool {
+fn all_finite(values: &ArrayViewD<f32>) -> bool {
     const BLOCK: usize = 1024;
     let block_is_finite = |block: &[f32]| block.iter().fold(true, |finite, value| finite & value.is_finite());
     match values.as_slice() {
@@ -425,42 +559,121 @@ mod tests {
         ArrayD::zeros(vec![1, 4, 3])
     }
 
-    #[test]
-    fn callers_of_a_dead_worker_get_an_error_and_the_next_worker_is_a_new_one() {
-        let worker = Worker::shared(&[head()], &OPTIONS).unwrap();
-        worker.run(0, input()).unwrap();
-        // More callers than the queue holds wait while it dies: none of them may hang.
-        std::thread::scope(|scope| {
-            let callers: Vec<_> = (0..2 * QUEUE)
-                .map(|caller| {
-                    let worker = &worker;
-                    scope.spawn(move || {
-                        if caller == QUEUE {
-                            worker.requests.as_ref().unwrap().send(Request::Die).unwrap();
-                        }
-                        while worker.run(0, input()).is_ok() {}
-                        worker.run(0, input()).unwrap_err()
-                    })
-                })
-                .collect();
-            for caller in callers {
-                let error = caller.join().unwrap();
-                assert_eq!(error, InferenceError::WorkerGone { cause: "killed by a test".into() });
-            }
-        });
-        let next = Worker::shared(&[head()], &OPTIONS).unwrap();
-        assert!(!Arc::ptr_eq(&worker, &next));
-        next.run(0, input()).unwrap();
+    fn run_head(worker: &Worker, input: &ArrayD<f32>) -> Result<Vec<ArrayD<f32>>, InferenceError> {
+        worker.run(0, input.view(), owned)
+    }
+
+    /// The worker's only session, as if somebody were running it.
+    fn take_session(worker: &Worker) -> Session {
+        worker.lanes[0].state().session.take().unwrap()
+    }
+
+    fn wait_for_queue(worker: &Worker, length: usize) {
+        while worker.lanes[0].state().queue.len() < length {
+            std::thread::yield_now();
+        }
     }
 
     #[test]
-    fn the_thread_ends_and_the_slot_goes_with_the_last_user() {
+    fn callers_of_a_dead_worker_get_an_error_and_the_next_worker_is_a_new_one() {
+        let worker = Worker::shared(&[head()], &OPTIONS).unwrap();
+        run_head(&worker, &input()).unwrap();
+        let session = take_session(&worker);
+        let gone = Err(InferenceError::WorkerGone { cause: "killed by a test".into() });
+        std::thread::scope(|scope| {
+            let callers: Vec<_> = (0..3).map(|_| scope.spawn(|| run_head(&worker, &input()))).collect();
+            wait_for_queue(&worker, 3);
+            worker.die("killed by a test".into());
+            for caller in callers {
+                assert_eq!(caller.join().unwrap(), gone);
+            }
+        });
+        worker.leave(&worker.lanes[0], session);
+        assert_eq!(run_head(&worker, &input()), gone);
+        let next = Worker::shared(&[head()], &OPTIONS).unwrap();
+        assert!(!Arc::ptr_eq(&worker, &next));
+        run_head(&next, &input()).unwrap();
+    }
+
+    #[test]
+    fn a_panic_on_the_way_is_an_error_for_all() {
+        let worker = Worker::start(&[GraphFile::read(&head()).unwrap()], &OPTIONS).unwrap();
+        let gone = InferenceError::WorkerGone { cause: "a panic: of a test".into() };
+        assert_eq!(worker.run(0, input().view(), |_| panic!("of a test")), Err::<(), _>(gone.clone()));
+        assert_eq!(run_head(&worker, &input()), Err(gone));
+    }
+
+    #[test]
+    fn who_comes_first_runs_first() {
+        let worker = Worker::start(&[GraphFile::read(&head()).unwrap()], &OPTIONS).unwrap();
+        let session = take_session(&worker);
+        let order = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for caller in 0..5 {
+                let (worker, order) = (&worker, &order);
+                scope.spawn(move || worker.run(0, input().view(), |_| order.lock().unwrap().push(caller)).unwrap());
+                wait_for_queue(worker, caller + 1);
+            }
+            worker.leave(&worker.lanes[0], session);
+        });
+        assert_eq!(order.into_inner().unwrap(), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn those_who_wait_are_run_as_one_batch_and_get_their_own_outputs() {
+        let mut worker = Worker::start(&[GraphFile::read(&head()).unwrap()], &OPTIONS).unwrap();
+        worker.lanes[0].joins = true;
+        let window = |value: f32, rows: usize, frames: usize| ArrayD::from_elem(vec![rows, frames, 3], value);
+        // The fourth has another length, and is not joined; the third spoils the batch, and alone gets an error.
+        for spoilt in [false, true] {
+            let third = if spoilt { f32::NAN } else { 0.75 };
+            let inputs = [window(0.25, 1, 4), window(0.5, 2, 4), window(third, 1, 4), window(1.0, 1, 5)];
+            let alone: Vec<_> = inputs.iter().map(|input| run_head(&worker, input)).collect();
+            assert_eq!(alone[2].is_err(), spoilt);
+            let session = take_session(&worker);
+            std::thread::scope(|scope| {
+                let callers: Vec<_> = (0..inputs.len())
+                    .map(|caller| {
+                        let (worker, input) = (&worker, &inputs[caller]);
+                        let thread = scope.spawn(move || run_head(worker, input));
+                        wait_for_queue(worker, caller + 1);
+                        thread
+                    })
+                    .collect();
+                let lane = &worker.lanes[0];
+                let lead = lane.state().queue.front().cloned().unwrap();
+                assert_eq!(lead.input.as_ref().unwrap(), &inputs[0]);
+                worker.leave(lane, session);
+                for (caller, alone) in callers.into_iter().zip(&alone) {
+                    assert_eq!(&caller.join().unwrap(), alone);
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn joined_inputs_are_those_of_one_shape_up_to_a_limit() {
+        let lane = Lane { state: Mutex::new(LaneState { session: None, queue: VecDeque::new() }), joins: true };
+        let queue = |rows: &[usize], frames: usize| {
+            for &rows in rows {
+                let input = Some(ArrayD::zeros(vec![rows, frames, 3]));
+                let seat = Seat { turn: Mutex::new(None), called: Condvar::new(), input };
+                lane.state().queue.push_back(Arc::new(seat));
+            }
+        };
+        queue(&[1, 2], 4);
+        queue(&[1], 5);
+        assert_eq!(lane.others(&[1, 4, 3]).len(), 2);
+        assert_eq!(lane.others(&[1, 4, 3]).len(), 0, "the next has another shape");
+        assert_eq!(lane.others(&[MOST_ROWS, 5, 3]).len(), 0);
+        assert_eq!(lane.others(&[MOST_ROWS - 1, 5, 3]).len(), 1);
+    }
+
+    #[test]
+    fn the_slot_goes_with_the_last_user() {
         // A number of threads that no other test uses.
         let options = SessionOptions { threads: 3, ..OPTIONS };
-        let worker = Worker::shared(&[head()], &options).unwrap();
-        let death = Arc::downgrade(&worker.death);
-        drop(worker);
-        assert!(death.upgrade().is_none(), "the thread still holds it");
+        drop(Worker::shared(&[head()], &options).unwrap());
         let _other = Worker::shared(&[head()], &SessionOptions { threads: 4, ..OPTIONS }).unwrap();
         let workers = WORKERS.lock().unwrap();
         assert!(!workers.as_ref().unwrap().keys().any(|key| key.threads == 3));

@@ -5,7 +5,7 @@
 //! `face` per face, which stock elements understand; with the cargo feature `v1_24` also as `GstAnalyticsRelationMeta`,
 //! see `report::analytics`. [`read`] takes the custom meta.
 
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use gst_video::VideoRegionOfInterestMeta;
 
@@ -31,29 +31,62 @@ pub fn register() {
     });
 }
 
-/// Attaches `report` to `buffer`, whose frame is `width`×`height` pixels. A report that the buffer carries already is replaced.
+/// A report made ready to be attached to any number of buffers.
+pub struct Attachable {
+    report: Arc<FrameReport>,
+    /// The fields of the custom meta.
+    fields: gst::Structure,
+    /// The parameter of each face's region of interest.
+    params: Vec<gst::Structure>,
+}
+
+impl Attachable {
+    pub fn new(report: Arc<FrameReport>) -> Self {
+        let mut fields = gst::Structure::new_empty(NAME);
+        let params: Vec<_> = report.faces.iter().map(structure::face_structure).collect();
+        structure::write_with_faces(&report, params.iter().cloned(), &mut fields);
+        let renamed = params.into_iter().map(|mut param| {
+            param.set_name(ROI_PARAM);
+            param
+        });
+        Self { params: renamed.collect(), fields, report }
+    }
+
+    pub fn report(&self) -> &Arc<FrameReport> {
+        &self.report
+    }
+
+    /// Attaches the report to `buffer`, whose frame is `width`×`height` pixels. One that the buffer carries already is replaced.
+    ///
+    /// # Errors
+    /// If the custom meta was not [registered](register), or GStreamer has no room for the analytics entries.
+    pub fn attach(&self, buffer: &mut gst::BufferRef, width: u32, height: u32) -> Result<(), gst::glib::BoolError> {
+        remove(buffer);
+        let mut meta = gst::meta::CustomMeta::add(buffer, NAME)?;
+        let fields = meta.mut_structure();
+        self.fields.iter().for_each(|(name, value)| fields.set_value(name, value.clone()));
+        for (face, param) in self.report.faces.iter().zip(&self.params) {
+            let mut roi = VideoRegionOfInterestMeta::add(buffer, ROI_TYPE, pixels(face, width, height));
+            roi.set_id(i32::try_from(face.track_id).unwrap_or(i32::MAX));
+            roi.add_param(param.clone());
+        }
+        #[cfg(feature = "v1_24")]
+        super::analytics::attach(buffer, &self.report, width, height)?;
+        Ok(())
+    }
+}
+
+/// Attaches `report` to one buffer, as [`Attachable::attach`] does.
 ///
 /// # Errors
-/// If the custom meta was not [registered](register), or GStreamer has no room for the analytics entries.
+/// As there.
 pub fn attach(
     buffer: &mut gst::BufferRef,
     report: &FrameReport,
     width: u32,
     height: u32,
 ) -> Result<(), gst::glib::BoolError> {
-    remove(buffer);
-    let mut meta = gst::meta::CustomMeta::add(buffer, NAME)?;
-    structure::write(report, meta.mut_structure());
-    for face in &report.faces {
-        let mut roi = VideoRegionOfInterestMeta::add(buffer, ROI_TYPE, pixels(face, width, height));
-        roi.set_id(i32::try_from(face.track_id).unwrap_or(i32::MAX));
-        let mut param = structure::face_structure(face);
-        param.set_name(ROI_PARAM);
-        roi.add_param(param);
-    }
-    #[cfg(feature = "v1_24")]
-    super::analytics::attach(buffer, report, width, height)?;
-    Ok(())
+    Attachable::new(Arc::new(report.clone())).attach(buffer, width, height)
 }
 
 /// The report that a buffer carries, or `None`. A malformed one counts as none.

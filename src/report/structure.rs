@@ -20,11 +20,20 @@ pub enum StructureError {
 
 /// Writes all fields of `report` into `structure`, whose name stays.
 pub fn write(report: &FrameReport, structure: &mut gst::StructureRef) {
+    write_with_faces(report, report.faces.iter().map(face_structure), structure);
+}
+
+/// The same with the [structures](face_structure) of its faces.
+pub(super) fn write_with_faces(
+    report: &FrameReport,
+    faces: impl IntoIterator<Item = gst::Structure>,
+    structure: &mut gst::StructureRef,
+) {
     structure.set("schema", report.schema);
     structure.set("pts", report.pts);
     structure.set("model", &report.model);
     structure.set("device", &report.device);
-    structure.set("faces", gst::Array::new(report.faces.iter().map(face_structure)));
+    structure.set("faces", gst::Array::new(faces));
 }
 
 /// The fields of one face as a structure named `face`.

@@ -8,7 +8,7 @@ mod yunet;
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::{Array4, ArrayD, Axis};
+use ndarray::{Array4, ArrayViewD, Axis, s};
 
 use super::AnalysisError;
 use super::geometry::{Landmarks, Point, Rect};
@@ -86,7 +86,7 @@ impl Decoder {
 
     fn decode(
         &self,
-        maps: &[ArrayD<f32>],
+        maps: &[ArrayViewD<f32>],
         width: usize,
         height: usize,
         threshold: f32,
@@ -104,12 +104,32 @@ impl Decoder {
             }
         }
     }
+
+    /// The faces of a picture of this width and height.
+    fn faces(
+        &self,
+        maps: &[ArrayViewD<f32>],
+        (width, height): (usize, usize),
+        threshold: f32,
+    ) -> Result<Vec<Detection>, DetectorError> {
+        let least = threshold * BLENDED_CONFIDENCE;
+        let mut faces = self.decode(maps, padded(width), padded(height), least)?;
+        // Faces in the padding are none.
+        let bounds = Rect::new(0.0, 0.0, width as f32, height as f32);
+        faces.retain_mut(|face| {
+            face.rect = face.rect.intersection(&bounds);
+            face.rect.is_valid()
+        });
+        Ok(suppress(faces, threshold))
+    }
 }
 
 /// Finds faces with an ONNX graph that is run by a worker shared in the process.
 pub struct FaceDetector {
     worker: Arc<Worker>,
     decoder: Decoder,
+    /// Kept only for its memory.
+    tensor: Array4<f32>,
 }
 
 impl FaceDetector {
@@ -121,7 +141,7 @@ impl FaceDetector {
         let worker = Worker::shared(&[file], options)?;
         let decoder =
             Decoder::of(&worker.graphs()[0].outputs.iter().map(|port| port.name.clone()).collect::<Vec<_>>())?;
-        Ok(Self { worker, decoder })
+        Ok(Self { worker, decoder, tensor: Array4::zeros((0, 0, 0, 0)) })
     }
 
     /// Channel order that pictures must have.
@@ -136,9 +156,10 @@ impl FaceDetector {
     ///
     /// # Errors
     /// If the graph fails or its outputs have unexpected shapes.
-    pub fn detect(&self, picture: Picture, threshold: f32) -> Result<Vec<Detection>, AnalysisError> {
-        let maps = self.worker.run(0, tensor(picture)?.into_dyn())?;
-        Ok(self.faces(&maps, picture, threshold)?)
+    pub fn detect(&mut self, picture: Picture, threshold: f32) -> Result<Vec<Detection>, AnalysisError> {
+        write_tensor(picture, &mut self.tensor)?;
+        let read = |maps: &[ArrayViewD<f32>]| self.faces(maps, picture, threshold);
+        Ok(self.worker.run(0, self.tensor.view().into_dyn(), read)??)
     }
 
     /// The faces in the graph's outputs for `picture`: the last step of [`detect`](Self::detect).
@@ -147,30 +168,29 @@ impl FaceDetector {
     /// If the outputs have unexpected shapes.
     pub fn faces(
         &self,
-        maps: &[ArrayD<f32>],
+        maps: &[ArrayViewD<f32>],
         picture: Picture,
         threshold: f32,
     ) -> Result<Vec<Detection>, DetectorError> {
-        let least = threshold * BLENDED_CONFIDENCE;
-        let mut faces = self.decoder.decode(maps, padded(picture.width), padded(picture.height), least)?;
-        // Faces in the padding are none.
-        let bounds = Rect::new(0.0, 0.0, picture.width as f32, picture.height as f32);
-        faces.retain_mut(|face| {
-            face.rect = face.rect.intersection(&bounds);
-            face.rect.is_valid()
-        });
-        Ok(suppress(faces, threshold))
+        self.decoder.faces(maps, (picture.width, picture.height), threshold)
     }
 }
 
-/// `picture` as the graphs take it: [1, 3, H, W] of 0..255, black at the right and the bottom up to the next multiple of 32.
+/// Writes `picture` as the graphs take it: [1, 3, H, W] of 0..255, black at the right and the bottom up to the next multiple of 32.
+/// A `tensor` of another shape is made anew.
 ///
 /// # Errors
 /// If OpenCV fails.
-pub fn tensor(picture: Picture) -> Result<Array4<f32>, AnalysisError> {
-    let mut tensor = Array4::zeros((1, 3, padded(picture.height), padded(picture.width)));
-    planar::split(picture.pixels, picture.width, tensor.index_axis_mut(Axis(0), 0))?;
-    Ok(tensor)
+pub fn write_tensor(picture: Picture, tensor: &mut Array4<f32>) -> Result<(), AnalysisError> {
+    let shape = (1, 3, padded(picture.height), padded(picture.width));
+    if tensor.dim() != shape {
+        *tensor = Array4::zeros(shape);
+    }
+    let mut planes = tensor.index_axis_mut(Axis(0), 0);
+    // What an earlier picture of about this size has left there.
+    planes.slice_mut(s![.., picture.height.., ..]).fill(0.0);
+    planes.slice_mut(s![.., .., picture.width..]).fill(0.0);
+    planar::split(picture.pixels, picture.width, planes)
 }
 
 fn padded(side: usize) -> usize {
@@ -225,7 +245,8 @@ fn blend(best: &Detection, others: &[Detection], least: f32) -> Detection {
 
 #[cfg(test)]
 mod tests {
-    use ndarray::{Array3, Array4};
+    use ndarray::{Array3, Array4, ArrayD};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -340,7 +361,8 @@ mod tests {
     #[test]
     fn the_tensor_is_planar_and_padded_with_black() {
         let pixels: Vec<u8> = (0..5 * 2 * 3).collect();
-        let tensor = super::tensor(Picture { pixels: &pixels, width: 5, height: 2 }).unwrap();
+        let mut tensor = Array4::ones((1, 3, 32, 32));
+        write_tensor(Picture { pixels: &pixels, width: 5, height: 2 }, &mut tensor).unwrap();
         assert_eq!(tensor.shape(), [1, 3, 32, 32]);
         assert_eq!(tensor[[0, 1, 1, 4]], f32::from(pixels[(5 + 4) * 3 + 1]));
         assert_eq!(tensor[[0, 1, 1, 5]], 0.0);
@@ -357,5 +379,61 @@ mod tests {
             .collect();
         assert!(matches!(Decoder::of(&yunet), Ok(Decoder::YuNet(_))));
         assert!(matches!(Decoder::of(&names(&["logits"])), Err(DetectorError::Unknown { .. })));
+    }
+
+    fn any_number() -> impl Strategy<Value = f32> {
+        prop_oneof![4 => -3.0..3.0f32, 1 => any::<f32>()]
+    }
+
+    /// A map of this shape, all noise.
+    fn any_map(shape: Vec<usize>) -> impl Strategy<Value = ArrayD<f32>> {
+        let count = shape.iter().product::<usize>();
+        proptest::collection::vec(any_number(), count)
+            .prop_map(move |values| ArrayD::from_shape_vec(shape.clone(), values).unwrap())
+    }
+
+    /// What a graph may say of a picture of 64×32, and what it may not: sometimes a map is too small.
+    fn any_centerface() -> impl Strategy<Value = Vec<ArrayD<f32>>> {
+        let columns = prop_oneof![9 => Just(16usize), 1 => 0..16usize];
+        columns.prop_flat_map(|columns| {
+            let map = |channels, columns| any_map(vec![1, channels, 8, columns]);
+            (map(1, 16), map(2, 16), map(2, columns), map(10, 16)).prop_map(|maps| vec![maps.0, maps.1, maps.2, maps.3])
+        })
+    }
+
+    fn any_yunet() -> impl Strategy<Value = Vec<ArrayD<f32>>> {
+        let maps = |stride: usize| {
+            let cells = (64 / stride) * (32 / stride);
+            [1, 1, 4, 10].map(|channels| any_map(vec![1, cells, channels]))
+        };
+        [8, 16, 32].into_iter().flat_map(maps).collect::<Vec<_>>()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_maps_give_faces_within_the_picture_or_an_error(
+            (is_yunet, maps) in prop_oneof![any_centerface().prop_map(|maps| (false, maps)), any_yunet().prop_map(|maps| (true, maps))],
+            threshold in 0.0..1.0f32,
+        ) {
+            let decoder = if is_yunet {
+                Decoder::YuNet([(8, [0, 1, 2, 3]), (16, [4, 5, 6, 7]), (32, [8, 9, 10, 11])])
+            } else {
+                Decoder::CenterFace([0, 1, 2, 3])
+            };
+            let views: Vec<_> = maps.iter().map(|map| map.view()).collect();
+            if let Ok(faces) = decoder.faces(&views, (60, 30), threshold) {
+                for face in &faces {
+                    prop_assert!(face.confidence > threshold);
+                    prop_assert!(face.rect.is_valid(), "{face:?}");
+                    prop_assert!(face.rect.x >= 0.0 && face.rect.right() <= 60.001, "{face:?}");
+                    prop_assert!(face.rect.y >= 0.0 && face.rect.bottom() <= 30.001, "{face:?}");
+                }
+                let again = decoder.faces(&views, (60, 30), threshold).unwrap();
+                // NaN in landmarks is equal to nothing.
+                prop_assert_eq!(format!("{faces:?}"), format!("{again:?}"));
+            }
+        }
     }
 }

@@ -281,13 +281,13 @@ fn try_model(name: String, package: ModelPackage) -> Check {
     let (width, height, frames) = (package.input.width, package.input.height, package.window.frames);
     let run = || -> Result<(Duration, Duration), InferenceError> {
         let model = Model::load(package, &cpu())?;
-        let crop = Array4::from_elem((1, 3, height, width), 128.0);
+        let mut crop = Array4::from_elem((1, 3, height, width), 128.0);
         let began = Instant::now();
         for _ in 0..RUNS {
-            model.encode(crop.clone())?;
+            model.encode(crop.view_mut())?;
         }
         let encode = began.elapsed() / RUNS;
-        let feature = model.encode(crop)?.remove(0).feature;
+        let feature = model.encode(crop.view_mut())?.remove(0).feature;
         let window = Array2::from_shape_fn((frames, feature.len()), |(_, column)| feature[column]);
         let began = Instant::now();
         for _ in 0..RUNS {
@@ -325,7 +325,7 @@ fn detector(runtime_works: bool) -> (Check, Option<PathBuf>) {
     let (width, height) = (320, 192);
     let pixels = vec![128; width * height * 3];
     let run = || -> Result<Duration, gstdeepfake::analysis::AnalysisError> {
-        let detector = FaceDetector::load(&file, &cpu())?;
+        let mut detector = FaceDetector::load(&file, &cpu())?;
         let picture = || Picture { pixels: &pixels, width, height };
         detector.detect(picture(), 0.5)?;
         let began = Instant::now();

@@ -40,9 +40,9 @@ test: deps  ## Format, lints, all tests, documentation: what continuous integrat
 train-smoke:  ## Run the training script on a handful of made-up clips, if its packages are installed
 	@scripts/train_smoke.sh
 
-bench: deps  ## Measure each stage's cost per frame
+bench: deps  ## Measure each stage's cost per frame, and what a live stream feels of it
 	@. scripts/env.sh
-	cargo bench --locked --bench overlay --bench stages
+	cargo bench --locked --bench overlay --bench stages --bench live
 
 docs: deps  ## Write docs/elements.md and README's tables anew from the code
 	@. scripts/env.sh

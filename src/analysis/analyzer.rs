@@ -101,7 +101,7 @@ impl Analyzer {
     /// ids; their windows begin anew.
     pub fn set_model(&mut self, model: Model) -> Model {
         self.thresholds = thresholds(&self.settings, &model);
-        self.crop_spec = crop_spec(model.package());
+        self.crop_spec = model.package().input.crop_spec();
         self.faces.clear();
         std::mem::replace(&mut self.model, model)
     }

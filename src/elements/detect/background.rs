@@ -1,6 +1,7 @@
 //! Analysis beside the stream: a thread that owns the analyzer, behind a short queue.
 //!
-//! The streaming thread only ever takes a lock that is held for a few instructions.
+//! The streaming thread only ever takes a lock that is held for a few instructions. It does not wait for the analyzer to be loaded
+//! either: the newest frame waits for that in the queue.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -9,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use gst_video::VideoInfo;
 
+use super::loading::Loading;
 use crate::analysis::analyzer::Analyzer;
+use crate::inference::Model;
 
 /// Frames that wait while another is analysed. More would only make reports older.
 const QUEUE_LENGTH: usize = 1;
@@ -19,6 +22,8 @@ pub struct Job {
     pub buffer: gst::Buffer,
     pub info: VideoInfo,
     pub pts: u64,
+    /// When it came.
+    pub arrived: Instant,
 }
 
 /// What the thread does with a frame. `stale` tells, once the analysis is done, whether the stream has been reset meanwhile.
@@ -26,6 +31,8 @@ pub type Work = dyn FnMut(&mut Analyzer, &Job, &dyn Fn() -> bool) + Send;
 
 struct Queue {
     jobs: VecDeque<Job>,
+    /// To be judged by from the next frame on.
+    model: Option<Box<Model>>,
     /// Forget all faces before the next frame.
     reset: bool,
     /// Raised by each reset.
@@ -52,20 +59,24 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts the thread.
+    /// Starts the thread, which first waits for the analyzer. If there is none in the end, frames are let go.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(mut analyzer: Analyzer, mut work: Box<Work>) -> std::io::Result<Self> {
-        let queue = Queue { jobs: VecDeque::new(), reset: false, epoch: 0, busy: false, closed: false };
+    pub fn start(loading: Loading<Box<Analyzer>>, mut work: Box<Work>) -> std::io::Result<Self> {
+        let queue = Queue { jobs: VecDeque::new(), model: None, reset: false, epoch: 0, busy: false, closed: false };
         let shared = Arc::new(Shared { queue: Mutex::new(queue), changed: Condvar::new() });
         let theirs = shared.clone();
         let thread = std::thread::Builder::new().name("deepfake-analysis".into()).spawn(move || {
             // Also when `work` panics: whoever drains must not wait for a thread that is gone.
             let _closing = CloseOnDrop(&theirs);
-            while let Some((job, reset, epoch)) = next(&theirs) {
+            let Some(mut analyzer) = loading.wait() else { return };
+            while let Some(Next { job, model, reset, epoch }) = next(&theirs) {
                 if reset {
                     analyzer.reset();
+                }
+                if let Some(model) = model {
+                    analyzer.set_model(*model);
                 }
                 work(&mut analyzer, &job, &|| theirs.queue().epoch != epoch);
             }
@@ -77,7 +88,7 @@ impl Background {
     pub fn submit(&self, job: Job) -> u64 {
         let mut queue = self.shared.queue();
         if queue.closed {
-            return 1;
+            return 0;
         }
         let mut dropped = 0;
         while queue.jobs.len() >= QUEUE_LENGTH {
@@ -90,6 +101,18 @@ impl Background {
         dropped
     }
 
+    /// Judges by `model` from the next frame on.
+    pub fn set_model(&self, model: Box<Model>) {
+        // One that was not taken up yet is let go after the lock.
+        let _unused = self.shared.queue().model.replace(model);
+    }
+
+    /// Frames that wait or are being analysed.
+    pub fn depth(&self) -> usize {
+        let queue = self.shared.queue();
+        queue.jobs.len() + usize::from(queue.busy)
+    }
+
     /// Forgets the frames that wait, and all faces before the next one. What is being analysed now will be [stale](Work).
     pub fn reset(&self) {
         let mut queue = self.shared.queue();
@@ -98,13 +121,23 @@ impl Background {
         queue.epoch += 1;
     }
 
+    /// Something to wait by for the frames handed over, without holding on to the thread.
+    pub fn drain(&self) -> Drain {
+        Drain(self.shared.clone())
+    }
+}
+
+/// See [`Background::drain`].
+pub struct Drain(Arc<Shared>);
+
+impl Drain {
     /// Waits until every frame handed over has been analysed, for at most `patience`.
-    pub fn drain(&self, patience: Duration) {
+    pub fn wait(self, patience: Duration) {
         let until = Instant::now() + patience;
-        let mut queue = self.shared.queue();
+        let mut queue = self.0.queue();
         while !queue.closed && (queue.busy || !queue.jobs.is_empty()) {
             let Some(left) = until.checked_duration_since(Instant::now()) else { return };
-            queue = self.shared.changed.wait_timeout(queue, left).expect("nothing panics while it holds the queue").0;
+            queue = self.0.changed.wait_timeout(queue, left).expect("nothing panics while it holds the queue").0;
         }
     }
 }
@@ -133,8 +166,16 @@ impl Drop for CloseOnDrop<'_> {
     }
 }
 
+/// What the thread does next.
+struct Next {
+    job: Job,
+    model: Option<Box<Model>>,
+    reset: bool,
+    epoch: u64,
+}
+
 /// Waits for a frame. `None` once the queue is closed.
-fn next(shared: &Shared) -> Option<(Job, bool, u64)> {
+fn next(shared: &Shared) -> Option<Next> {
     let mut queue = shared.queue();
     queue.busy = false;
     shared.changed.notify_all();
@@ -145,7 +186,7 @@ fn next(shared: &Shared) -> Option<(Job, bool, u64)> {
         if let Some(job) = queue.jobs.pop_front() {
             queue.busy = true;
             let reset = std::mem::take(&mut queue.reset);
-            return Some((job, reset, queue.epoch));
+            return Some(Next { job, model: queue.model.take(), reset, epoch: queue.epoch });
         }
         queue = shared.changed.wait(queue).expect("nothing panics while it holds the queue");
     }

@@ -10,16 +10,17 @@ use gst_base::subclass::prelude::*;
 use gst_video::{VideoFrameRef, VideoInfo};
 
 use super::background::{Background, Job};
-use super::settings::Settings;
-use super::stats::Stats;
+use super::loading::Loading;
+use super::settings::{Found, Settings};
+use super::stats::{Stage, Stats};
 use super::timeline::Timeline;
 use super::{Device, FaceSource, Mode, OnError, upstream};
 use crate::analysis::AnalysisError;
-use crate::analysis::analyzer::Analyzer;
+use crate::analysis::analyzer::{Analyzer, Timings};
 use crate::analysis::window::Grid;
 use crate::elements::frame;
-use crate::inference::InferenceError;
 use crate::inference::runtime::{self, Severity};
+use crate::inference::{InferenceError, Model};
 use crate::report::FrameReport;
 use crate::report::alert::{Action, Alert, AlertWatch};
 use crate::report::{message, meta};
@@ -35,6 +36,8 @@ static ONNX_CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 
 /// How long EOS waits for the frames that are still being analysed beside the stream.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+/// Due frames in a row that must be in time for the analysis to have caught up.
+const CAUGHT_UP: u32 = 100;
 /// The latency that `mode=sync` reports is a multiple of this.
 const LATENCY_STEP: gst::ClockTime = gst::ClockTime::from_mseconds(5);
 
@@ -52,26 +55,66 @@ struct State {
     timeline: Timeline,
     grid: Grid,
     engine: Engine,
+    /// The value of the property `model` that is in force.
+    model: String,
+    /// Another one that is to take its place.
+    next_model: Option<NextModel>,
+    /// When `stats` was last posted.
+    told: Instant,
+}
+
+/// A model that is being loaded while another one is at work.
+struct NextModel {
+    name: String,
+    loading: Loading<Box<Model>>,
 }
 
 /// Who analyses.
 enum Engine {
     /// Not decided: no frame has come yet.
-    Idle(Box<Analyzer>),
+    Idle(Loading<Box<Analyzer>>),
     /// The streaming thread.
     Sync(Box<Analyzer>),
     /// A thread of its own.
     Async(Background),
-    /// The streaming thread is at it right now, or no thread could be started.
+    /// The streaming thread is at it right now, or nobody: nothing could be loaded, or no thread be started.
     Away,
+}
+
+/// How far the element is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Readiness {
+    #[default]
+    Stopped,
+    /// The model is being loaded.
+    Warming,
+    Running,
+    /// It could not be loaded: frames pass.
+    Failed,
+}
+
+impl Readiness {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Warming => "warming",
+            Self::Running => "running",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 #[derive(Default)]
 struct Live {
-    latest: Option<Arc<FrameReport>>,
+    latest: Option<Arc<meta::Attachable>>,
     alerts: AlertWatch,
     stats: Stats,
+    readiness: Readiness,
     active_device: Option<&'static str>,
+    /// `name@version`
+    model: Option<String>,
+    /// Above zero while frames are being shed, which has been logged: frames in time until the analysis has caught up.
+    behind: u32,
     /// What `mode=sync` adds to the stream's latency.
     latency: gst::ClockTime,
     /// The last analysis failed: the warning has been posted.
@@ -102,9 +145,9 @@ impl ObjectImpl for DeepfakeDetect {
             vec![
                 glib::ParamSpecString::builder("model")
                     .nick("Model")
-                    .blurb("Name of an installed model package, or path of a folder that holds one")
+                    .blurb("Name of an installed model package, or path of a folder that holds one; while playing a new one is loaded beside the old, which stays if that fails")
                     .default_value(Some(default.model.as_str()))
-                    .mutable_ready()
+                    .mutable_playing()
                     .build(),
                 glib::ParamSpecEnum::builder_with_default("device", default.device)
                     .nick("Device")
@@ -243,9 +286,15 @@ impl ObjectImpl for DeepfakeDetect {
                     .default_value(default.post_messages)
                     .mutable_playing()
                     .build(),
+                glib::ParamSpecUInt::builder("stats-interval")
+                    .nick("Statistics interval")
+                    .blurb("Post the property stats as an element message about this often, in milliseconds; 0 = never")
+                    .default_value(default.stats_interval)
+                    .mutable_playing()
+                    .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("Frames passed, analysed, shed and failed, faces, alerts, and time per analysis in nanoseconds")
+                    .blurb("State, model and device; frames passed, analysed, shed, failed and waiting; faces, tracks, alerts; time per frame and stage in nanoseconds")
                     .read_only()
                     .build(),
             ]
@@ -257,7 +306,11 @@ impl ObjectImpl for DeepfakeDetect {
         const CHECKED: &str = "GObject has checked the type";
         let mut settings = self.settings();
         match pspec.name() {
-            "model" => settings.model = value.get::<Option<String>>().expect(CHECKED).unwrap_or_default(),
+            "model" => {
+                settings.model = value.get::<Option<String>>().expect(CHECKED).unwrap_or_default();
+                drop(settings);
+                self.change_model();
+            }
             "device" => settings.device = value.get::<Device>().expect(CHECKED),
             "require-device" => settings.require_device = value.get().expect(CHECKED),
             "threads" => settings.threads = value.get().expect(CHECKED),
@@ -277,6 +330,7 @@ impl ObjectImpl for DeepfakeDetect {
             "authentic-threshold" => settings.authentic_threshold = value.get().expect(CHECKED),
             "hysteresis" => settings.hysteresis = value.get().expect(CHECKED),
             "post-messages" => settings.post_messages = value.get().expect(CHECKED),
+            "stats-interval" => settings.stats_interval = value.get().expect(CHECKED),
             name => unreachable!("no property {name} can be set"),
         }
     }
@@ -284,7 +338,7 @@ impl ObjectImpl for DeepfakeDetect {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
             "active-device" => return self.live().active_device.to_value(),
-            "stats" => return self.live().stats.structure().to_value(),
+            "stats" => return self.stats().to_value(),
             _ => {}
         }
         let settings = self.settings();
@@ -309,6 +363,7 @@ impl ObjectImpl for DeepfakeDetect {
             "authentic-threshold" => settings.authentic_threshold.to_value(),
             "hysteresis" => settings.hysteresis.to_value(),
             "post-messages" => settings.post_messages.to_value(),
+            "stats-interval" => settings.stats_interval.to_value(),
             name => unreachable!("no property {name} can be read"),
         }
     }
@@ -348,60 +403,45 @@ impl BaseTransformImpl for DeepfakeDetect {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = self.settings().clone();
-        *self.live() = Live::default();
+        *self.live() = Live { readiness: Readiness::Warming, ..Live::default() };
         bridge_log();
-        let began = Instant::now();
-        let mut analyzer = match settings.load() {
-            Ok(analyzer) => analyzer,
-            Err(error) => {
-                let required = matches!(error, AnalysisError::Inference(InferenceError::Device { .. }));
-                if settings.on_error == OnError::Fail || required {
-                    return Err(gst::error_msg!(gst::LibraryError::Init, ("{error}")));
-                }
-                gst::element_imp_warning!(
-                    self,
-                    gst::LibraryError::Init,
-                    ("{error}\nFrames pass without analysis. Set on-error=fail to stop instead.")
-                );
-                return Ok(());
-            }
+        // What is not there can be told at once.
+        let found = match settings.find() {
+            Ok(found) => found,
+            Err(error) => return self.complain(&error, &settings),
         };
-        let model = analyzer.model();
-        if let Some(reason) = model.fallback() {
-            gst::element_imp_warning!(self, gst::LibraryError::Init, ("{reason}"));
-        }
-        let device = model.device().as_str();
-        let warm_up = analyzer
-            .warm_up()
-            .map_err(|error| gst::error_msg!(gst::LibraryError::Init, ("The model fails its first run: {error}")))?;
-        gst::info!(
-            CAT,
-            imp = self,
-            "{} on {device}: loaded in {:?}, a frame with one face takes {warm_up:?}",
-            analyzer.model().package().full_name(),
-            began.elapsed(),
-        );
-        {
-            let mut live = self.live();
-            live.active_device = Some(device);
-            live.latency = latency_for(warm_up);
-        }
+        let grid = Grid::new(found.package.window.rate_hz);
+        let loading = if settings.mode == Mode::Sync {
+            match self.load(&settings, found) {
+                Ok(analyzer) => Loading::ready(Box::new(analyzer)),
+                Err(error) => return self.complain(&error, &settings),
+            }
+        } else {
+            self.load_beside(settings.clone(), found)?
+        };
         *self.state() = Some(State {
             info: None,
             timeline: Timeline::default(),
-            grid: analyzer.grid(),
-            engine: Engine::Idle(Box::new(analyzer)),
+            grid,
+            engine: Engine::Idle(loading),
+            model: settings.model,
+            next_model: None,
+            told: Instant::now(),
         });
-        self.obj().notify("active-device");
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         let state = self.state().take();
-        // Ends the analysis thread, which takes `live`.
+        // Ends the threads, which take `live`.
         drop(state);
         self.post_alerts(&self.clear());
-        self.live().active_device = None;
+        {
+            let mut live = self.live();
+            live.readiness = Readiness::Stopped;
+            live.active_device = None;
+            live.model = None;
+        }
         self.obj().notify("active-device");
         Ok(())
     }
@@ -466,19 +506,25 @@ impl BaseTransformImpl for DeepfakeDetect {
     }
 
     fn transform_ip(&self, buffer: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
-        self.live().stats.frames += 1;
-        if !buffer.flags().contains(gst::BufferFlags::GAP) {
-            self.take(buffer)?;
-        }
-        let live = self.live();
-        if live.failed {
-            return Err(gst::FlowError::Error);
-        }
-        let latest = live.latest.clone();
-        drop(live);
+        let arrived = Instant::now();
+        let is_gap = buffer.flags().contains(gst::BufferFlags::GAP);
+        let waited = if is_gap { Duration::ZERO } else { self.take(buffer, arrived)? };
+        let latest = {
+            let live = self.live();
+            if live.failed {
+                return Err(gst::FlowError::Error);
+            }
+            live.latest.clone()
+        };
         if let (Some(report), Some((width, height))) = (latest, self.frame_size()) {
-            meta::attach(buffer, &report, width, height).expect("the plugin has registered its meta");
+            report.attach(buffer, width, height).expect("the plugin has registered its meta");
         }
+        {
+            let mut live = self.live();
+            live.stats.frames += 1;
+            live.stats.took(Stage::Stream, arrived.elapsed().saturating_sub(waited));
+        }
+        self.tell_stats();
         Ok(gst::FlowSuccess::Ok)
     }
 }
@@ -511,11 +557,169 @@ impl DeepfakeDetect {
         }
     }
 
-    /// Takes a frame in: analyses it if it is due, or has it analysed.
-    fn take(&self, buffer: &gst::BufferRef) -> Result<(), gst::FlowError> {
+    /// Loads and tries everything, and makes it known.
+    fn load(&self, settings: &Settings, found: Found) -> Result<Analyzer, AnalysisError> {
+        let began = Instant::now();
+        let mut analyzer = settings.load(found)?;
+        let warm_up = analyzer.warm_up()?;
+        gst::info!(
+            CAT,
+            imp = self,
+            "{} on {}: loaded in {:?}, a frame with one face takes {warm_up:?}",
+            analyzer.model().package().full_name(),
+            analyzer.model().device().as_str(),
+            began.elapsed(),
+        );
+        self.live().latency = latency_for(warm_up);
+        self.announce(analyzer.model());
+        Ok(analyzer)
+    }
+
+    /// Has everything loaded beside the stream. What goes wrong is posted.
+    fn load_beside(&self, settings: Settings, found: Found) -> Result<Loading<Box<Analyzer>>, gst::ErrorMessage> {
+        let element = self.obj().downgrade();
+        let load = move || {
+            let element = element.upgrade()?;
+            let this = element.imp();
+            match this.load(&settings, found) {
+                Ok(analyzer) => Some(Box::new(analyzer)),
+                Err(error) => {
+                    if let Err(message) = this.complain(&error, &settings) {
+                        this.live().failed = true;
+                        this.post_error_message(message);
+                    }
+                    None
+                }
+            }
+        };
+        Loading::start(load)
+            .map_err(|error| gst::error_msg!(gst::ResourceError::Failed, ("No thread to load the model: {error}")))
+    }
+
+    /// Makes known which model runs from now on, and on what.
+    fn announce(&self, model: &Model) {
+        if let Some(reason) = model.fallback() {
+            gst::element_imp_warning!(self, gst::LibraryError::Init, ("{reason}"));
+        }
+        {
+            let mut live = self.live();
+            live.readiness = Readiness::Running;
+            live.active_device = Some(model.device().as_str());
+            live.model = Some(model.package().full_name());
+        }
+        self.obj().notify("active-device");
+    }
+
+    /// Says that nothing can be analysed: an error where the user wants one, else a warning.
+    fn complain(&self, error: &AnalysisError, settings: &Settings) -> Result<(), gst::ErrorMessage> {
+        self.live().readiness = Readiness::Failed;
+        let required = matches!(error, AnalysisError::Inference(InferenceError::Device { .. }));
+        if settings.on_error == OnError::Fail || required {
+            return Err(gst::error_msg!(gst::LibraryError::Init, ("{error}")));
+        }
+        gst::element_imp_warning!(
+            self,
+            gst::LibraryError::Init,
+            ("{error}\nFrames pass without analysis. Set on-error=fail to stop instead.")
+        );
+        Ok(())
+    }
+
+    /// The property `model` was set: where another one is at work already, the new one is loaded beside it.
+    fn change_model(&self) {
+        let settings = self.settings().clone();
+        // Dropped after the lock: it may have to be waited for.
+        let _superseded = {
+            let mut guard = self.state();
+            let Some(state) = guard.as_mut() else { return };
+            let superseded = state.next_model.take();
+            if state.model != settings.model {
+                let name = settings.model.clone();
+                match self.load_model_beside(settings, state.model.clone()) {
+                    Ok(loading) => state.next_model = Some(NextModel { name, loading }),
+                    Err(error) => gst::error!(CAT, imp = self, "no thread to load the model: {error}"),
+                }
+            }
+            superseded
+        };
+    }
+
+    /// Loads the model of `settings`. If that fails, and nobody has asked for yet another one, the property goes back to `current`.
+    fn load_model_beside(&self, settings: Settings, current: String) -> std::io::Result<Loading<Box<Model>>> {
+        let element = self.obj().downgrade();
+        Loading::start(move || {
+            let element = element.upgrade()?;
+            let this = element.imp();
+            let began = Instant::now();
+            let error = match settings.load_model() {
+                Ok(model) => {
+                    let name = model.package().full_name();
+                    gst::info!(CAT, imp = this, "{name} loaded beside the stream in {:?}", began.elapsed());
+                    return Some(Box::new(model));
+                }
+                Err(error) => error,
+            };
+            {
+                let mut now = this.settings();
+                if now.model != settings.model {
+                    return None;
+                }
+                now.model.clone_from(&current);
+            }
+            this.obj().notify("model");
+            gst::element_imp_warning!(
+                this,
+                gst::LibraryError::Settings,
+                ("{error}\nThe model {current} stays at work.")
+            );
+            None
+        })
+    }
+
+    /// If another model is ready, it judges from the next frame on.
+    fn swap_model(&self) {
+        let (next, engine) = {
+            let mut guard = self.state();
+            let Some(state) = guard.as_mut() else { return };
+            let decided = matches!(state.engine, Engine::Sync(_) | Engine::Async(_));
+            let Some(next) = state.next_model.take_if(|next| decided && next.loading.is_over()) else { return };
+            (next, std::mem::replace(&mut state.engine, Engine::Away))
+        };
+        let model = next.loading.wait();
+        let rate_hz = model.as_ref().map(|model| model.package().window.rate_hz);
+        if let Some(model) = &model {
+            gst::info!(CAT, imp = self, "{} takes over", model.package().full_name());
+            self.announce(model);
+        }
+        let engine = match (engine, model) {
+            (Engine::Sync(mut analyzer), Some(model)) => {
+                let old = analyzer.set_model(*model);
+                // Letting go of weights takes milliseconds, for which no frame waits.
+                if let Err(error) = std::thread::Builder::new().name("deepfake-drop".into()).spawn(move || drop(old)) {
+                    gst::warning!(CAT, imp = self, "no thread to let go of the old model: {error}");
+                }
+                Engine::Sync(analyzer)
+            }
+            (Engine::Async(background), Some(model)) => {
+                background.set_model(model);
+                Engine::Async(background)
+            }
+            (engine, _) => engine,
+        };
+        if let Some(state) = self.state().as_mut() {
+            state.engine = engine;
+            if let Some(rate_hz) = rate_hz {
+                state.model = next.name;
+                state.grid = Grid::new(rate_hz);
+            }
+        }
+    }
+
+    /// Takes a frame in: analyses it if it is due, or has it analysed. Returns how long that was waited for.
+    fn take(&self, buffer: &gst::BufferRef, arrived: Instant) -> Result<Duration, gst::FlowError> {
         let moment = {
             let mut guard = self.state();
-            let Some(state) = guard.as_mut() else { return Ok(()) };
+            let Some(state) = guard.as_mut() else { return Ok(Duration::ZERO) };
             let pts = buffer.pts().map(gst::ClockTime::nseconds);
             state.timeline.next(pts, buffer.duration().map(gst::ClockTime::nseconds))
         };
@@ -523,69 +727,120 @@ impl DeepfakeDetect {
             gst::info!(CAT, imp = self, "the stream jumps to {}", gst::ClockTime::from_nseconds(moment.pts));
             self.forget();
         }
+        self.swap_model();
         // No lock is held during the analysis, since it posts messages.
         let (engine, info) = {
             let mut guard = self.state();
-            let Some(state) = guard.as_mut() else { return Ok(()) };
+            let Some(state) = guard.as_mut() else { return Ok(Duration::ZERO) };
             let Some(info) = &state.info else { return Err(gst::FlowError::NotNegotiated) };
             if !state.grid.take(moment.pts) {
-                return Ok(());
+                return Ok(Duration::ZERO);
             }
             (std::mem::replace(&mut state.engine, Engine::Away), info.clone())
         };
-        let (engine, result) = self.run(engine, buffer, info, moment.pts);
+        let (engine, result) = self.run(engine, buffer, info, moment.pts, arrived);
         if let Some(state) = self.state().as_mut() {
             state.engine = engine;
         }
         result
     }
 
-    /// Analyses a frame, or hands it to the analysis thread. Gives the engine back.
+    /// Analyses a frame, or hands it to the analysis thread. Gives the engine back, and how long the analysis was waited for.
     fn run(
         &self,
         engine: Engine,
         buffer: &gst::BufferRef,
         info: VideoInfo,
         pts: u64,
-    ) -> (Engine, Result<(), gst::FlowError>) {
+        arrived: Instant,
+    ) -> (Engine, Result<Duration, gst::FlowError>) {
         match engine {
-            Engine::Idle(analyzer) => match self.decide(analyzer) {
-                Ok(engine) => self.run(engine, buffer, info, pts),
+            Engine::Idle(loading) => match self.decide(loading) {
+                Ok(engine) => self.run(engine, buffer, info, pts, arrived),
                 Err(error) => (Engine::Away, Err(error)),
             },
             Engine::Sync(mut analyzer) => {
                 let result = self.analyze(&mut analyzer, buffer, &info, pts, &|| false);
-                (Engine::Sync(analyzer), result)
+                // The streaming thread's own work so far is nothing beside it.
+                (Engine::Sync(analyzer), result.map(|()| arrived.elapsed()))
             }
             Engine::Async(background) => {
-                let dropped = background.submit(Job { buffer: share(buffer), info, pts });
-                self.live().stats.shed += dropped;
-                (Engine::Async(background), Ok(()))
+                let dropped = background.submit(Job { buffer: share(buffer), info, pts, arrived });
+                self.count_shed(dropped);
+                (Engine::Async(background), Ok(Duration::ZERO))
             }
-            Engine::Away => (Engine::Away, Ok(())),
+            Engine::Away => (Engine::Away, Ok(Duration::ZERO)),
+        }
+    }
+
+    /// Counts frames that were due but are not analysed. Says so once, until the analysis has caught up.
+    fn count_shed(&self, dropped: u64) {
+        let mut live = self.live();
+        // While the model is being loaded nothing is behind.
+        if live.readiness != Readiness::Running {
+            return;
+        }
+        live.stats.shed += dropped;
+        if dropped == 0 {
+            live.behind = live.behind.saturating_sub(1);
+        } else if std::mem::replace(&mut live.behind, CAUGHT_UP) == 0 {
+            drop(live);
+            gst::warning!(CAT, imp = self, "the analysis is behind: frames pass without their own, see stats");
         }
     }
 
     /// Decides, at the first frame, who analyses.
-    fn decide(&self, analyzer: Box<Analyzer>) -> Result<Engine, gst::FlowError> {
+    fn decide(&self, loading: Loading<Box<Analyzer>>) -> Result<Engine, gst::FlowError> {
         let mut query = gst::query::Latency::new();
         let is_live = self.obj().sink_pad().peer_query(&mut query) && query.result().0;
         if !self.is_async(is_live) {
             gst::info!(CAT, imp = self, "frames wait for their analysis");
-            return Ok(Engine::Sync(analyzer));
+            return Ok(loading.wait().map_or(Engine::Away, Engine::Sync));
         }
         gst::info!(CAT, imp = self, "frames are analysed beside the stream");
         let element = self.obj().downgrade();
         let work = move |analyzer: &mut Analyzer, job: &Job, is_stale: &dyn Fn() -> bool| {
             if let Some(element) = element.upgrade() {
+                let this = element.imp();
+                this.live().stats.took(Stage::Wait, job.arrived.elapsed());
                 // An error has been posted; the streaming thread learns of it from `Live::failed`.
-                let _ = element.imp().analyze(analyzer, &job.buffer, &job.info, job.pts, is_stale);
+                let _ = this.analyze(analyzer, &job.buffer, &job.info, job.pts, is_stale);
             }
         };
-        Background::start(*analyzer, Box::new(work)).map(Engine::Async).map_err(|error| {
+        Background::start(loading, Box::new(work)).map(Engine::Async).map_err(|error| {
             gst::element_imp_error!(self, gst::ResourceError::Failed, ("No thread for the analysis: {error}"));
             gst::FlowError::Error
         })
+    }
+
+    /// What the property `stats` holds.
+    fn stats(&self) -> gst::Structure {
+        let queue_depth = match self.state().as_ref().map(|state| &state.engine) {
+            Some(Engine::Async(background)) => background.depth(),
+            _ => 0,
+        };
+        let live = self.live();
+        let (mut structure, readiness) = (live.stats.structure(), live.readiness);
+        structure.set("state", readiness.as_str());
+        structure.set("queue-depth", queue_depth as u32);
+        structure.set_if_some("model", live.model.as_deref());
+        structure.set_if_some("device", live.active_device);
+        structure
+    }
+
+    /// Posts `stats` if it is time to.
+    fn tell_stats(&self) {
+        let interval = Duration::from_millis(self.settings().stats_interval.into());
+        if interval.is_zero() {
+            return;
+        }
+        {
+            let mut guard = self.state();
+            let Some(state) = guard.as_mut().filter(|state| state.told.elapsed() >= interval) else { return };
+            state.told = Instant::now();
+        }
+        let message = gst::message::Element::builder(self.stats()).src(&*self.obj()).build();
+        let _ = self.obj().post_message(message);
     }
 
     /// Analyses one frame and tells the world. `is_stale` says afterwards whether the stream was reset meanwhile.
@@ -602,19 +857,23 @@ impl DeepfakeDetect {
         let began = Instant::now();
         let result = analyze_buffer(analyzer, buffer, info, pts, settings.face_source);
         let took = began.elapsed();
+        let result = result.map(|report| meta::Attachable::new(Arc::new(report)));
 
         let mut live = self.live();
         if is_stale() {
             return Ok(());
         }
         match result {
-            Ok(report) => {
+            Ok(attachable) => {
+                let report = attachable.report().clone();
                 live.stats.analysed(report.faces.len(), took);
+                let Timings { find, crop, encode, judge } = analyzer.took();
+                let stages = [(Stage::Find, find), (Stage::Crop, crop), (Stage::Encode, encode), (Stage::Judge, judge)];
+                stages.into_iter().for_each(|(stage, time)| live.stats.took(stage, time));
                 live.failing = false;
                 let alerts = live.alerts.update(&report, analyzer.fake_threshold());
                 live.stats.alerts += alerts.iter().filter(|alert| alert.action == Action::Raised).count() as u64;
-                let report = Arc::new(report);
-                live.latest = Some(report.clone());
+                live.latest = Some(Arc::new(attachable));
                 let slower = latency_for(took).max(live.latency);
                 let slowed = std::mem::replace(&mut live.latency, slower) != slower;
                 drop(live);
@@ -708,14 +967,16 @@ impl DeepfakeDetect {
     /// Drops what is known of the last frame. Returns the alerts that this clears, with the report they belong to.
     fn clear(&self) -> (Vec<Alert>, Option<Arc<FrameReport>>) {
         let mut live = self.live();
-        (live.alerts.reset(), live.latest.take())
+        (live.alerts.reset(), live.latest.take().map(|latest| latest.report().clone()))
     }
 
     /// Waits for the frames that are still being analysed.
     fn drain(&self) {
-        if let Some(State { engine: Engine::Async(background), .. }) = self.state().as_ref() {
-            background.drain(DRAIN_PATIENCE);
-        }
+        let drain = match self.state().as_ref().map(|state| &state.engine) {
+            Some(Engine::Async(background)) => background.drain(),
+            _ => return,
+        };
+        drain.wait(DRAIN_PATIENCE);
     }
 
     fn post_alerts(&self, (alerts, report): &(Vec<Alert>, Option<Arc<FrameReport>>)) {

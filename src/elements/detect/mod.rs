@@ -9,10 +9,17 @@
 //!
 //! # Messages
 //! Element messages on the bus: `deepfake-alert` whenever a face begins or ceases to look fake, and with
-//! `post-messages=true` a `deepfake-report` for each analysed frame.
+//! `post-messages=true` a `deepfake-report` for each analysed frame. With `stats-interval` a `deepfakedetect-stats` now and
+//! then, with the fields of the property `stats`.
+//!
+//! # Starting and changing models
+//! Frames do not wait for the model to be loaded unless they wait for their analysis anyway (`mode=sync`): until then they pass
+//! without a report, and `active-device` is unset. A new `model` set while frames flow is loaded beside the old one, which
+//! judges on meanwhile; if it cannot be loaded, a warning is posted and the old one stays.
 
 mod background;
 mod imp;
+mod loading;
 mod settings;
 mod stats;
 pub mod timeline;

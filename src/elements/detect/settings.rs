@@ -41,6 +41,8 @@ pub struct Settings {
     pub authentic_threshold: f64,
     pub hysteresis: f64,
     pub post_messages: bool,
+    /// Milliseconds; 0 for never.
+    pub stats_interval: u32,
 }
 
 impl Default for Settings {
@@ -68,6 +70,7 @@ impl Default for Settings {
             authentic_threshold: -1.0,
             hysteresis: -1.0,
             post_messages: false,
+            stats_interval: 0,
         }
     }
 }
@@ -95,12 +98,51 @@ impl Settings {
         }
     }
 
-    /// Loads the model and the face detector.
+    /// Finds the model's package and the detector's file: all that can be said at once of whether they are there.
     ///
     /// # Errors
-    /// Whatever [`ModelPackage::find`], [`Model::load`] and [`FaceDetector::load`] complain of.
-    pub fn load(&self) -> Result<Analyzer, AnalysisError> {
-        let options = SessionOptions {
+    /// Whatever [`ModelPackage::find`] and [`places::find_detector`] complain of.
+    pub fn find(&self) -> Result<Found, AnalysisError> {
+        let detector = match (self.face_source, &self.face_detector) {
+            (FaceSource::Upstream, _) => None,
+            (FaceSource::Detect, Some(file)) => Some(PathBuf::from(file)),
+            (FaceSource::Detect, None) => Some(places::find_detector(DEFAULT_DETECTOR)?),
+        };
+        Ok(Found { package: self.package()?, detector })
+    }
+
+    /// Loads what was found, which takes a second, or minutes where an engine has to be built.
+    ///
+    /// # Errors
+    /// Whatever [`Model::load`] and [`FaceDetector::load`] complain of.
+    pub fn load(&self, found: Found) -> Result<Analyzer, AnalysisError> {
+        let model = Model::load(found.package, &self.session_options())?;
+        let detector = match found.detector {
+            Some(file) => Some(FaceDetector::load(&file, &self.session_options())?),
+            None => None,
+        };
+        Ok(Analyzer::new(model, detector, self.analyzer()))
+    }
+
+    /// Finds and loads the model alone.
+    ///
+    /// # Errors
+    /// Whatever [`ModelPackage::find`] and [`Model::load`] complain of.
+    pub fn load_model(&self) -> Result<Model, AnalysisError> {
+        Ok(Model::load(self.package()?, &self.session_options())?)
+    }
+
+    fn package(&self) -> Result<ModelPackage, AnalysisError> {
+        let package = ModelPackage::find(&self.model)?;
+        let is_aligned = package.input.alignment == Alignment::FivePoint;
+        if is_aligned && self.face_source == FaceSource::Upstream {
+            return Err(AnalysisError::LandmarksNeeded { model: package.full_name() });
+        }
+        Ok(package)
+    }
+
+    fn session_options(&self) -> SessionOptions {
+        SessionOptions {
             device: match self.device {
                 Device::Auto => DeviceRequest::Auto,
                 Device::Cpu => DeviceRequest::Cpu,
@@ -110,21 +152,13 @@ impl Settings {
             },
             require_device: self.require_device,
             threads: self.threads as usize,
-        };
-        let model = Model::load(ModelPackage::find(&self.model)?, &options)?;
-        let detector = match self.face_source {
-            FaceSource::Upstream if model.package().input.alignment == Alignment::FivePoint => {
-                return Err(AnalysisError::LandmarksNeeded { model: model.package().full_name() });
-            }
-            FaceSource::Upstream => None,
-            FaceSource::Detect => {
-                let file = match &self.face_detector {
-                    Some(file) => PathBuf::from(file),
-                    None => places::find_detector(DEFAULT_DETECTOR)?,
-                };
-                Some(FaceDetector::load(&file, &options)?)
-            }
-        };
-        Ok(Analyzer::new(model, detector, self.analyzer()))
+        }
     }
+}
+
+/// What is to be loaded.
+pub struct Found {
+    pub package: ModelPackage,
+    /// `None` where faces come from upstream.
+    pub detector: Option<PathBuf>,
 }

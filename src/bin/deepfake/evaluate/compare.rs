@@ -44,7 +44,8 @@ impl Cost {
         let mut times = Vec::with_capacity(RUNS);
         for run in 0..WARM + RUNS {
             let begin = now(on_cpu);
-            let feature = model.encode(Array4::from_elem((1, 3, input.height, input.width), 127.5))?.remove(0).feature;
+            let feature =
+                model.encode(Array4::from_elem((1, 3, input.height, input.width), 127.5).view_mut())?.remove(0).feature;
             let window = Array2::from_shape_fn((package.window.frames, feature.len()), |(_, index)| feature[index]);
             model.head(&[window.view()])?;
             if run >= WARM {

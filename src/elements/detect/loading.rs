@@ -1,0 +1,91 @@
+//! Something that is being loaded by a thread of its own, while the stream goes on.
+
+use std::thread::JoinHandle;
+
+/// A `T` that is there, or will be. Dropping it waits for the thread: a process must not end while ONNX Runtime is at work.
+pub struct Loading<T>(State<T>);
+
+enum State<T> {
+    Ready(T),
+    Thread(JoinHandle<Option<T>>),
+    Taken,
+}
+
+impl<T: Send + 'static> Loading<T> {
+    pub fn ready(it: T) -> Self {
+        Self(State::Ready(it))
+    }
+
+    /// Runs `load` in a new thread. It says itself what went wrong, and returns `None`.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(load: impl FnOnce() -> Option<T> + Send + 'static) -> std::io::Result<Self> {
+        let thread = std::thread::Builder::new().name("deepfake-load".into()).spawn(load)?;
+        Ok(Self(State::Thread(thread)))
+    }
+}
+
+impl<T> Loading<T> {
+    /// Whether [`wait`](Self::wait) would return at once.
+    pub fn is_over(&self) -> bool {
+        match &self.0 {
+            State::Ready(_) | State::Taken => true,
+            State::Thread(thread) => thread.is_finished(),
+        }
+    }
+
+    /// Waits until it is loaded. `None` if that failed.
+    pub fn wait(mut self) -> Option<T> {
+        match std::mem::replace(&mut self.0, State::Taken) {
+            State::Ready(it) => Some(it),
+            // A thread that panicked has said so already.
+            State::Thread(thread) => thread.join().ok().flatten(),
+            State::Taken => None,
+        }
+    }
+}
+
+impl<T> Drop for Loading<T> {
+    fn drop(&mut self) {
+        // Whoever hears of the loading in its own thread may drop it there; it cannot wait for its own end.
+        if let State::Thread(thread) = std::mem::replace(&mut self.0, State::Taken)
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn it_is_over_when_it_is_there() {
+        assert_eq!(Loading::ready(1).wait(), Some(1));
+        let (go, wait) = channel();
+        let loading = Loading::start(move || wait.recv().ok()).unwrap();
+        assert!(!loading.is_over());
+        go.send(2).unwrap();
+        while !loading.is_over() {
+            std::thread::yield_now();
+        }
+        assert_eq!(loading.wait(), Some(2));
+    }
+
+    #[test]
+    fn a_failure_or_a_panic_is_nothing() {
+        assert_eq!(Loading::<u8>::start(|| None).unwrap().wait(), None);
+        assert_eq!(Loading::<u8>::start(|| panic!("of a test")).unwrap().wait(), None);
+    }
+
+    #[test]
+    fn dropping_it_waits() {
+        let (done, told) = channel();
+        drop(Loading::start(move || done.send(()).ok()).unwrap());
+        assert_eq!(told.try_recv(), Ok(()));
+    }
+}

@@ -75,6 +75,36 @@ impl Shrinker {
     pub fn shrink<const CHANNELS: usize>(
         &mut self,
         source: Plane,
+        size: (usize, usize),
+        width: usize,
+        target: &mut [u8],
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has what the function is compiled for.
+            return unsafe { self.shrink_avx2::<CHANNELS>(source, size, width, target) };
+        }
+        self.shrink_anywhere::<CHANNELS>(source, size, width, target);
+    }
+
+    /// The same code with vectors twice as wide as those that every x86-64 has.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn shrink_avx2<const CHANNELS: usize>(
+        &mut self,
+        source: Plane,
+        size: (usize, usize),
+        width: usize,
+        target: &mut [u8],
+    ) {
+        self.shrink_anywhere::<CHANNELS>(source, size, width, target);
+    }
+
+    /// Inlined, as what it calls, so that it is compiled for whatever the caller is.
+    #[inline(always)]
+    fn shrink_anywhere<const CHANNELS: usize>(
+        &mut self,
+        source: Plane,
         (columns, rows): (usize, usize),
         width: usize,
         target: &mut [u8],
@@ -117,6 +147,7 @@ impl Shrinker {
 }
 
 /// Sums rows of bytes, column by column, four rows at a time.
+#[inline(always)]
 fn sum_rows<'a>(mut rows: impl ExactSizeIterator<Item = &'a [u8]>, length: usize, sums: &mut Vec<u16>) {
     sums.clear();
     sums.resize(length, 0);
@@ -134,6 +165,7 @@ fn sum_rows<'a>(mut rows: impl ExactSizeIterator<Item = &'a [u8]>, length: usize
 }
 
 /// Running sums of each channel, from 0.
+#[inline(always)]
 fn run<const CHANNELS: usize>(values: &[i32], running: &mut [i32]) {
     let mut sums = [0i32; CHANNELS];
     let (start, running) = running.split_at_mut(CHANNELS);

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from . import calibrate, data, export, faces, package, stills, train
-from .nets import RECIPES
+from . import calibrate, data, export, faces, frozen, package, stills, train
+from .nets import RECIPES, recipe as recipe_of
 from .workspace import Workspace
 
 STAGES = ["faces", "encoder", "features", "head", "calibrate", "export", "package"]
@@ -19,7 +19,7 @@ STAGES = ["faces", "encoder", "features", "head", "calibrate", "export", "packag
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
     parser.add_argument("stage", choices=[*STAGES, "all"])
-    parser.add_argument("--model", choices=sorted(RECIPES), required=True)
+    parser.add_argument("--model", required=True, help=f"{', '.join(RECIPES)}; or cnn-lstm-FEATURE, cnn3-FEATURE")
     parser.add_argument("--crops", type=Path, required=True, help="folder written by `deepfake extract`")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints; a later run goes on from them")
     parser.add_argument("--stills", type=Path, help="CSV of photographs for pseudo-fakes (stage `faces`; file, dataset, group)")
@@ -44,7 +44,7 @@ def overridden(recipe, settings: list[str]):
 
 def run(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
-    recipe = overridden(RECIPES[options.model], options.set)
+    recipe = overridden(recipe_of(options.model), options.set)
     work = Workspace(options.work, recipe)
     folder = options.package or Path(__file__).parent.parent / recipe.name
     dev = data.longest_track(data.read(options.crops, "dev"))
@@ -56,6 +56,14 @@ def run(options: argparse.Namespace) -> None:
                     stills.import_stills(options.stills, options.crops)
                 real = [track for track in data.read(options.crops, "train") if track.label == data.REAL]
                 faces.find_meshes(real + data.read_stills(options.crops))
+            case "encoder" if recipe.base:
+                frozen.train_encoder(work, data.read(options.crops, "train"), dev, options.workers)
+            case "features" if recipe.base and recipe.head:
+                frozen.cache_features(work)
+            case "features" | "head" if not recipe.head:
+                print("a frame model has none")
+            case "head" if recipe.base:
+                train.train_head(work, dev, frozen.dev_windows(work, dev))
             case "encoder":
                 photographs = data.read_stills(options.crops)
                 train.train_encoder(work, data.read(options.crops, "train"), photographs, dev, options.workers)

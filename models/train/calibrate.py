@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from . import metrics
+from . import frozen, metrics
 from .augment import ClipAugment, degraded
 from .data import FAKE, LABELS, REAL, DataError, Track, windows
 from .recipe import Recipe
@@ -50,17 +51,31 @@ class Clips(Dataset):
 def score(work: Workspace, dev: list[Track], workers: int) -> dict[str, list[tuple[Track, np.ndarray, float]]]:
     """For each quality: (clip, logits of its windows, mean frame logit); clips too short for a window are left out."""
     recipe = work.recipe
-    encoder, head = trained_encoder(work), trained_head(work)
+    head = trained_head(work) if recipe.head else None
     scored = {}
     for quality, augment in degraded(recipe.margin).items():
         scored[quality] = []
-        clips = Clips(dev, augment, recipe)
-        loader = DataLoader(clips, batch_size=None, num_workers=workers, collate_fn=np.asarray)
-        for (track, spans), crops in zip(clips.entries, tqdm(loader, desc=f"dev, {quality}", unit="clip")):
-            features, frame_logits = encode(encoder, crops)
-            logits = window_logits(head, [features[span] for span in spans])
+        for track, spans, features, frame_logits in encoded(work, dev, quality, augment, workers):
+            if head is None:
+                logits = np.asarray([frame_logits[span].mean() for span in spans], np.float64)
+            else:
+                logits = window_logits(head, [features[span] for span in spans])
             scored[quality].append((track, logits, float(frame_logits.mean())))
     return scored
+
+
+Encoded = tuple[Track, list[slice], np.ndarray, np.ndarray]  # its windows; features [n, F] and logits [n] of its crops
+
+
+def encoded(work: Workspace, dev: list[Track], quality: str, augment: ClipAugment, workers: int) -> Iterator[Encoded]:
+    if work.recipe.base:
+        yield from frozen.encoded_dev(work, dev, quality, augment)
+        return
+    encoder = trained_encoder(work)
+    clips = Clips(dev, augment, work.recipe)
+    loader = DataLoader(clips, batch_size=None, num_workers=workers, collate_fn=np.asarray)
+    for (track, spans), crops in zip(clips.entries, tqdm(loader, desc=f"dev, {quality}", unit="clip")):
+        yield track, spans, *encode(encoder, crops)
 
 
 def platt(logits: list[np.ndarray], labels: np.ndarray) -> tuple[float, float]:
@@ -147,7 +162,7 @@ def calibrate(work: Workspace, dev: list[Track], workers: int) -> None:
         "by_dataset": by(clips, lambda track: track.dataset, own_reals=True),
         "by_method": by(clips, lambda track: track.method, own_reals=False),
         "encoder_step": work.need("encoder.pt", "encoder")["best"]["step"],
-        "head_epoch": work.need("head.pt", "head")["best"]["epoch"],
+        "head_epoch": work.need("head.pt", "head")["best"]["epoch"] if work.recipe.head else 0,
     }
     with whole(work.path("calibration.json")) as partial:
         partial.write_text(json.dumps(result, indent=2))

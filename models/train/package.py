@@ -12,7 +12,7 @@ from string import Template
 
 import onnx
 
-from . import data
+from . import bases, data
 from .calibrate import AUTHENTIC_BELOW, FAKE_AT
 from .workspace import Workspace, whole
 
@@ -22,7 +22,7 @@ HYSTERESIS = 0.03
 
 def package(work: Workspace, crops: Path, folder: Path, note: str) -> None:
     """Stage `package`. Each file appears complete or not at all, model.toml last, since it vouches for the others."""
-    measured_file, graphs = work.path("calibration.json"), [work.path(f"onnx/{name}.onnx") for name in ("encoder", "head")]
+    measured_file, graphs = work.path("calibration.json"), [work.path(f"onnx/{name}.onnx") for name in parts(work)]
     for path, stage in ((measured_file, "calibrate"), *((graph, "export") for graph in graphs)):
         if not path.is_file():
             raise data.DataError(f"{path} is missing: run the stage `{stage}` first")
@@ -32,12 +32,26 @@ def package(work: Workspace, crops: Path, folder: Path, note: str) -> None:
         with whole(folder / graph.name) as partial:
             shutil.copyfile(graph, partial)
     today = datetime.date.today().isoformat()
-    template = Template((Path(__file__).parent / "cards" / f"{work.recipe.name}.md").read_text())
     with whole(folder / "README.md") as partial:
-        partial.write_text(template.substitute(facts(work, measured, crops, folder, today) | {"note": note}))
+        partial.write_text(Template(card(work)).substitute(facts(work, measured, crops, folder, today) | {"note": note}))
     with whole(folder / "model.toml") as partial:
         partial.write_text(model_toml(work, measured, folder, today))
     print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
+
+
+def parts(work: Workspace) -> list[str]:
+    return ["encoder", "head"] if work.recipe.head else ["encoder"]
+
+
+def card(work: Workspace) -> str:
+    """The card's template: cards/NAME.md, or that of the family; `$body` in it is what all cards have in common."""
+    folder, name = Path(__file__).parent / "cards", work.recipe.name
+    family = name.removesuffix(f"-{work.recipe.feature}")
+    path = next((path for n in (name, f"{family}-feature") if (path := folder / f"{n}.md").is_file()), None)
+    if path is None:
+        raise data.DataError(f"{folder} has no card for `{name}`: write {name}.md, like those beside it")
+    body = (folder / "body.md").read_text().rstrip()
+    return path.read_text().replace("$body", body)
 
 
 def sha256(path: Path) -> str:
@@ -50,9 +64,6 @@ def text(value: str) -> str:
 
 def model_toml(work: Workspace, measured: dict, folder: Path, today: str) -> str:
     recipe = work.recipe
-    width = onnx.load(folder / "encoder.onnx").graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    if not width:
-        width = onnx.load(folder / "head.onnx").graph.input[0].type.tensor_type.shape.dim[2].dim_value
     clips = f"{measured['real_clips']} real and {measured['fake_clips']} fake clips of {measured['groups']} source groups"
     return f"""\
 # Written by models/train; what it was trained on and how weak it is: README.md.
@@ -60,7 +71,7 @@ def model_toml(work: Workspace, measured: dict, folder: Path, today: str) -> str
 [model]
 name = {text(recipe.name)}
 version = {text(recipe.version)}
-kind = "sequence"
+kind = "{recipe.kind}"
 licence = {text(LICENCE)}
 description = {text(recipe.description)}
 
@@ -69,29 +80,16 @@ width = {recipe.size}
 height = {recipe.size}
 color = "rgb"
 range = [0.0, 255.0]  # the graph normalises
-margin = {recipe.margin}
-feature = "rgb"
-alignment = "box"
+{f"margin = {recipe.margin}" if recipe.alignment == "box" else "# no margin: the landmarks decide what a crop shows"}
+feature = {text(recipe.feature)}  # in the graph
+alignment = {text(recipe.alignment)}
 
 [window]
 frames = {recipe.window_frames}
 rate_hz = {recipe.rate_hz}
 least_frames = {recipe.least_frames}
 
-[encoder]
-file = "encoder.onnx"
-sha256 = "{sha256(folder / "encoder.onnx")}"
-input = "crops"
-output = "features"
-feature_length = {width}
-frame_output = "frame_logits"
-
-[head]
-file = "head.onnx"
-sha256 = "{sha256(folder / "head.onnx")}"
-input = "windows"
-output = "logits"
-
+{graph_tables(work, folder)}
 [output]
 fake_index = 1
 softmax = false
@@ -118,10 +116,36 @@ abstained = {measured["abstained"]}
 """
 
 
+def graph_tables(work: Workspace, folder: Path) -> str:
+    encoder = f"""\
+[encoder]
+file = "encoder.onnx"
+sha256 = "{sha256(folder / "encoder.onnx")}"
+input = "crops"
+"""
+    if work.recipe.head is None:
+        return encoder + 'output = "frame_logits"\n'
+    width = onnx.load(folder / "encoder.onnx").graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    if not width:
+        width = onnx.load(folder / "head.onnx").graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    return f"""\
+{encoder}output = "features"
+feature_length = {width}
+frame_output = "frame_logits"
+
+[head]
+file = "head.onnx"
+sha256 = "{sha256(folder / "head.onnx")}"
+input = "windows"
+output = "logits"
+"""
+
+
 def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str) -> dict[str, str]:
     """What the card's template may name."""
     train = data.longest_track(data.read(crops, "train"))
     pairs = data.Pairs(train, work.recipe.window_frames, work.recipe.real_fakes)
+    base = bases.BASES[work.recipe.base] if work.recipe.base else None
     count = Counter((track.dataset, track.label) for track in train)
     sets = sorted({dataset for dataset, _ in count})
     numbers = {key: f"{value:.2f}" for key, value in measured.items() if isinstance(value, float)}
@@ -133,7 +157,13 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
         "today": today,
         "size": str(work.recipe.size),
         "margin": str(work.recipe.margin),
-        "megabytes": f"{sum((folder / f'{n}.onnx').stat().st_size for n in ('encoder', 'head')) / 1e6:.1f}",
+        "megabytes": f"{sum((folder / f'{n}.onnx').stat().st_size for n in parts(work)) / 1e6:.1f}",
+        "precision": "8-bit weights, computed in float32" if work.recipe.compact else "float32",
+        "feature": work.recipe.feature,
+        "base_origin": base.origin if base else "",
+        "base_terms": base.terms if base else "",
+        "base_rounds": str(work.recipe.base_rounds),
+        "base_crops": str(work.recipe.base_crops),
         "real_clips": str(measured["real_clips"]),
         "fake_clips": str(measured["fake_clips"]),
         "groups": str(measured["groups"]),
@@ -146,6 +176,8 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
         "encoder_pairs": str(work.recipe.encoder_pairs),
         "head_epochs": str(measured["head_epoch"]),
         "gain_sentence": gain_sentence(measured),
+        "result_sentence": result_sentence(work, measured),
+        "training_sentence": training_sentence(work, measured),
         "train_table": table(
             ["set", "real clips", "fake clips"],
             [[name, count[name, data.REAL], count[name, data.FAKE]] for name in sets],
@@ -160,6 +192,22 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
         ),
         "quality_table": table(["clips", "AUC"], [[k, f"{v:.2f}"] for k, v in measured["by_quality"].items()]),
     }
+
+
+def training_sentence(work: Workspace, measured: dict) -> str:
+    recipe, step = work.recipe, measured["encoder_step"]
+    if recipe.base:
+        first = f"{recipe.base_crops} crops of each side of a pair, {recipe.base_rounds} time(s) differently augmented, through the base; {step} steps behind it"
+    else:
+        first = f"{step} steps of {recipe.encoder_pairs} pairs, {recipe.encoder_frames} crops of each side"
+    return first + (f"; then {measured['head_epoch']} epochs of windows" if recipe.head else "")
+
+
+def result_sentence(work: Workspace, measured: dict) -> str:
+    if work.recipe.head is None:
+        return "Each crop is judged alone; a window's score is the mean of its crops' logits."
+    mean = "{frame_mean_auc:.2f} [{frame_mean_auc_low:.2f}, {frame_mean_auc_high:.2f}]".format(**measured)
+    return f"The plain mean of the crops' logits, without the LSTM's half: {mean}. {gain_sentence(measured)}"
 
 
 def gain_sentence(measured: dict) -> str:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
+
+
+def later(default):
+    """A setting that checkpoints made before it existed know nothing of: they stay valid while it keeps its default."""
+    return field(default=default, metadata={"later": True})
 
 
 @dataclass(frozen=True)
@@ -14,7 +19,8 @@ class Recipe:
     version: str
     description: str
     encoder: Callable[[], nn.Module]  # [N, 3, size, size] RGB 0..255 -> (features [N, F], logits of the crop [N, 2])
-    head: Callable[[], nn.Module]  # [N, T, F] -> logits [N, 2]: real, fake; start_from(encoder) takes over what it wants
+    # [N, T, F] -> logits [N, 2]: real, fake; start_from(encoder) takes over what it wants. None: kind is "frame".
+    head: Callable[[], nn.Module] | None
 
     # What the live element must give the encoder; all of it lands in model.toml.
     size: int = 112  # pixels, square
@@ -48,3 +54,15 @@ class Recipe:
     h264_windows: float = 0.35
     real_fakes: float = 0.5  # share of pairs whose fake is a real deepfake; the rest are pseudo-fakes
     seed: int = 40
+
+    kind: str = later("sequence")  # or "frame": a window's logit is the mean of its crops' logits, without a head
+    feature: str = later("rgb")  # the graph of models/features that stands in front of the encoder
+    alignment: str = later("box")  # or "five-point": eyes, nose and mouth brought to fixed places (align.py)
+    compact: int = later(0)  # 1: the weights ship in 8 bits (compact.py)
+
+    # A frozen base (bases/), whose outputs are computed once; the encoder is what is learnt behind it (frozen.py).
+    base: str = later("")
+    base_rounds: int = later(2)  # differently augmented rounds over all pairs
+    base_crops: int = later(8)  # crops of each side of a pair in a round
+    base_epochs: int = later(30)
+    dev_every: int = later(1)  # on dev only every n-th crop goes through the base: a mean over ten is near one over forty

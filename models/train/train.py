@@ -17,8 +17,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from . import synth
+from . import align, synth
 from .augment import ClipAugment, plain
+from .compact import round_weights
 from .data import FAKE, REAL, DataError, Pairs, Track, windows
 from .metrics import auc
 from .recipe import Recipe
@@ -56,6 +57,9 @@ def pair_and_masks(
         masks = np.full((count, recipe.size, recipe.size), np.nan, np.float32)
     else:
         masks = augment.place(masks, **place)
+    if recipe.alignment == "five-point":
+        points = [real.landmarks()[index], (fake or real).landmarks()[index]]
+        return np.stack(align.apply(augment, sides, points, **place)), masks
     return np.stack(augment.apply(*sides, **place)), masks
 
 
@@ -206,6 +210,9 @@ def encode(encoder: nn.Module, crops: np.ndarray, batch: int = 128, fast: bool =
 
 def at_model_size(track: Track, index: np.ndarray | slice, augment: ClipAugment, recipe: Recipe) -> np.ndarray:
     """Crops [n, size, size, 3] of one track."""
+    if recipe.alignment == "five-point":
+        points = [track.landmarks()[index]]
+        return align.apply(augment, [track.frames(index)], points, size=recipe.size, stored_margin=track.margin)[0]
     return augment.apply(track.frames(index), size=recipe.size, stored_margin=track.margin)[0]
 
 
@@ -223,7 +230,7 @@ def frame_auc(encoder: nn.Module, tracks: list[Track], recipe: Recipe, frames: i
 def trained_encoder(work: Workspace) -> nn.Module:
     encoder = work.recipe.encoder().to(memory_format=torch.channels_last)
     encoder.load_state_dict(work.need("encoder.pt", "encoder")["best"]["net"])
-    return encoder.eval()
+    return (round_weights(encoder) if work.recipe.compact else encoder).eval()
 
 
 class WindowPairs(Dataset):
@@ -276,8 +283,11 @@ def window_logits(head: nn.Module, features: list[np.ndarray]) -> np.ndarray:
     return np.asarray([float(v[FAKE] - v[REAL]) for v in values], np.float64)
 
 
-def train_head(work: Workspace, dev: list[Track]) -> None:
-    """Stage `head`. Leaves head.pt: the state to go on from, and the averaged weights of the epoch best on dev."""
+def train_head(work: Workspace, dev: list[Track], scored: list[tuple[int, list[np.ndarray]]] | None = None) -> None:
+    """Stage `head`. Leaves head.pt: the state to go on from, and the averaged weights of the epoch best on dev.
+
+    `scored`: label and windows' features of the dev clips, where they are there already.
+    """
     recipe = work.recipe
     encoder = trained_encoder(work)
     rounds = [np.load(work.path(f"features/round-{r:02d}.npy"), mmap_mode="r") for r in range(recipe.feature_rounds)]
@@ -295,7 +305,8 @@ def train_head(work: Workspace, dev: list[Track]) -> None:
         epoch, best = state["epoch"], state["best"]
     if epoch == recipe.head_epochs:
         return
-    scored = [(track.label, window_features(encoder, track, plain(recipe.margin), recipe)) for track in tqdm(dev, desc="dev")]
+    if scored is None:
+        scored = [(track.label, window_features(encoder, track, plain(recipe.margin), recipe)) for track in tqdm(dev, desc="dev")]
     scored = [(label, spans) for label, spans in scored if spans]
     labels = np.asarray([label for label, _ in scored])
 
@@ -353,4 +364,4 @@ def train_head(work: Workspace, dev: list[Track]) -> None:
 def trained_head(work: Workspace) -> nn.Module:
     head = work.recipe.head()
     head.load_state_dict(work.need("head.pt", "head")["best"]["net"])
-    return head.eval()
+    return (round_weights(head) if work.recipe.compact else head).eval()

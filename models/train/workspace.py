@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -19,7 +19,9 @@ class Workspace:
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder = folder
         self.recipe = recipe
-        settings = {k: v if isinstance(v, (int, float, str)) else v.__qualname__ for k, v in asdict(recipe).items()}
+        known = [f for f in fields(recipe) if not f.metadata.get("later") or getattr(recipe, f.name) != f.default]
+        settings = {f.name: getattr(recipe, f.name) for f in known}
+        settings = {k: v if isinstance(v, (int, float, str)) else getattr(v, "__qualname__", "-") for k, v in settings.items()}
         self.fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
 

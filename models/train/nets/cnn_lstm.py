@@ -8,9 +8,13 @@ mean of the single crops' (see Head).
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import nn
 
+from .. import features
+from ..front import Fronted
 from ..recipe import Recipe
 
 FEATURES = 64 * 4 * 4
@@ -33,12 +37,15 @@ def stage(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """Crops [N, 3, 112, 112] RGB 0..255 -> features [N, 1024] of about unit variance, and logits [N, 2] (real, fake)."""
+    """Crops [N, 3, 112, 112] RGB 0..255 -> features [N, 1024] of about unit variance, and logits [N, 2] (real, fake).
 
-    def __init__(self) -> None:
+    `channels`: those of a feature's picture, which is scaled already, in the crops' place.
+    """
+
+    def __init__(self, channels: int | None = None) -> None:
         super().__init__()
-        self.scale = Scale()
-        self.maps = nn.Sequential(stage(3, 24), stage(24, 48), stage(48, 64))
+        self.scale = nn.Identity() if channels else Scale()
+        self.maps = nn.Sequential(stage(channels or 3, 24), stage(24, 48), stage(48, 64))
         self.grid = nn.AvgPool2d(5, stride=3)  # 14 x 14 -> 4 x 4, windows overlapping
         self.normalise = nn.BatchNorm1d(FEATURES, affine=False)
         self.dropout = nn.Dropout(0.3)
@@ -65,7 +72,7 @@ class Head(nn.Module):
         )
         self.frame = nn.Linear(FEATURES, 2).requires_grad_(False)
 
-    def start_from(self, encoder: Encoder) -> None:
+    def start_from(self, encoder: Encoder | Fronted) -> None:
         self.frame.load_state_dict(encoder.frame.state_dict())
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
@@ -75,8 +82,28 @@ class Head(nn.Module):
 
 RECIPE = Recipe(
     name="cnn-lstm",
-    version="0.1.0",
+    version="0.2.0",
     description="Small CNN on each face crop, LSTM over 40 crops: the baseline",
     encoder=Encoder,
     head=Head,
+    encoder_steps=400,
+    encoder_pairs=16,
+    feature_rounds=1,
+    compact=1,
 )
+
+
+def with_feature(feature: str) -> Recipe:
+    """The same net and the same training on another feature of models/features."""
+
+    def encoder() -> Fronted:
+        return Fronted(features.path(feature), Encoder(features.channels(feature)))
+
+    return dataclasses.replace(
+        RECIPE,
+        name=f"cnn-lstm-{feature}",
+        version="0.1.0",
+        description=f"The CNN + LSTM of `cnn-lstm` on the feature `{feature}`",
+        encoder=encoder,
+        feature=feature,
+    )

@@ -472,6 +472,23 @@ fn a_package_knows_its_graphs() {
     assert!(head.path.ends_with("head.onnx") && head.path.is_absolute());
 }
 
+#[test]
+fn every_package_of_the_repository_loads_and_runs() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models");
+    let mut packages: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.join("model.toml").is_file())
+        .collect();
+    packages.sort();
+    assert!(!packages.is_empty());
+    for path in packages {
+        // Loading runs each graph once and refuses what is not finite.
+        let model = Model::load(ModelPackage::load(&path).unwrap(), &ONE_THREAD).unwrap();
+        assert_eq!(Some(model.package().name.as_str()), path.file_name().and_then(|name| name.to_str()));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 

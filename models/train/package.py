@@ -26,6 +26,10 @@ def package(work: Workspace, crops: Path, folder: Path, note: str) -> None:
     for path, stage in ((measured_file, "calibrate"), *((graph, "export") for graph in graphs)):
         if not path.is_file():
             raise data.DataError(f"{path} is missing: run the stage `{stage}` first")
+    checkpoints = [path for name in ("encoder.pt", "head.pt") if (path := work.path(name)).is_file()]
+    for path, stage in ((measured_file, "calibrate"), *((graph, "export") for graph in graphs)):
+        if any(path.stat().st_mtime < checkpoint.stat().st_mtime for checkpoint in checkpoints):
+            raise data.DataError(f"{path} is older than the nets beside it: run the stage `{stage}` again")
     measured = json.loads(measured_file.read_text())
     folder.mkdir(parents=True, exist_ok=True)
     for graph in graphs:

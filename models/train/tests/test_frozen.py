@@ -1,6 +1,7 @@
 """The road of a frozen base and the kind `frame`, on drawn faces; the base is a few fixed convolutions, nothing is fetched."""
 
 import dataclasses
+import os
 import tomllib
 from pathlib import Path
 
@@ -120,6 +121,13 @@ def test_what_went_through_the_base_once_is_not_computed_again(frame, crops, mon
     frame.path("encoder.pt").unlink()
     frozen.train_encoder(frame, data.read(crops, "train"), data.read(crops, "dev"), workers=0)
     assert frame.path("encoder.pt").is_file()
+
+
+def test_a_package_of_new_nets_and_old_figures_is_refused(frame, crops):
+    os.utime(frame.path("encoder.pt"))
+    with pytest.raises(data.DataError, match="calibration.json is older .* `calibrate` again"):
+        package.package(frame, crops, frame.folder / "never", "")
+    assert not (frame.folder / "never").exists()
 
 
 def test_other_pixels_are_never_taken_from_the_cache(frame):

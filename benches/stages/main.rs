@@ -3,7 +3,7 @@
 //!     make bench
 //!
 //! Criterion measures; `summary.rs` then writes `out/bench.md` and `out/bench.png`. Frames are those of the demo's real
-//! clip. The model is `cnn-lstm`; `DEEPFAKE_BENCH_MODEL` names another, or the folder of one. Everything, graphs and
+//! clip. The model is `l40`; `DEEPFAKE_BENCH_MODEL` names another, or the folder of one. Everything, graphs and
 //! OpenCV too, runs on one thread.
 //!
 //! The stages up to the tracker and the crops are measured through the same functions that [`Analyzer::analyze`] calls.
@@ -68,7 +68,7 @@ struct Parts {
 
 impl Parts {
     fn load() -> Result<Self, Box<dyn std::error::Error>> {
-        let name = std::env::var("DEEPFAKE_BENCH_MODEL").unwrap_or_else(|_| "cnn-lstm".into());
+        let name = std::env::var("DEEPFAKE_BENCH_MODEL").unwrap_or_else(|_| "l40".into());
         let package = ModelPackage::find(&name)?;
         let Graphs::Split { encoder, head } = &package.graphs else {
             return Err("only models with an encoder and a head have these stages".into());

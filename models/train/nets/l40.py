@@ -105,8 +105,10 @@ RECIPE = Recipe(
     encoder_frames=1,
     encoder_rate=3e-4,
     encoder_keep=0.998,
+    encoder_weights="mean",
     still_share=0.4,
     mask_weight=0.5,
     real_fakes=0.3,
+    feature_rounds=1,
     head_rate=1e-3,
 )

@@ -12,7 +12,7 @@ use crate::analysis::quality::QualityLimits;
 use crate::inference::{DeviceRequest, Model, ModelPackage, SessionOptions, places};
 
 /// The model that is used where none is named.
-const DEFAULT_MODEL: &str = "cnn-lstm";
+const DEFAULT_MODEL: &str = "l40";
 
 /// The face detector that is used where none is named.
 const DEFAULT_DETECTOR: &str = "centerface.onnx";

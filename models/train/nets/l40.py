@@ -110,5 +110,6 @@ RECIPE = Recipe(
     mask_weight=0.5,
     real_fakes=0.3,
     feature_rounds=1,
-    head_rate=1e-3,
+    head_rate=3e-4,
+    head_epochs=6,
 )

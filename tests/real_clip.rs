@@ -182,8 +182,7 @@ fn converted_pixels_give_the_same_colours() {
 #[test]
 #[ignore = "l40 minds: its scores move by up to 0.06"]
 fn converted_pixels_give_the_same_scores() {
-    let moved =
-        CONVERTED.map(|caps| (caps, difference("l40", &format!("videoconvert ! video/x-raw,{caps} !"), "")));
+    let moved = CONVERTED.map(|caps| (caps, difference("l40", &format!("videoconvert ! video/x-raw,{caps} !"), "")));
     println!("{moved:?}");
     assert!(moved.iter().all(|(_, worst)| *worst <= 0.01), "{moved:?}");
 }

@@ -153,7 +153,9 @@ fn another_model_takes_over_between_two_frames() {
         let after = rig.push_until(|report| report.model != "one@1.0");
         assert_eq!(after.model, "other@1.0");
         assert_eq!(after.faces[0].track_id, before.faces[0].track_id, "faces are followed as before");
-        assert_eq!(after.faces[0].window_fill, 1, "windows begin anew");
+        // Beside the stream a second crop may have been analysed before the first report was carried by a frame.
+        let fill = after.faces[0].window_fill;
+        assert!(if mode == "sync" { fill == 1 } else { fill < 4 }, "windows begin anew: {fill}");
         rig.push_until(|report| report.faces[0].window_fill == 4);
         assert_eq!(rig.stats().get::<&str>("model"), Ok("other@1.0"));
         let complaint = rig.bus.pop_filtered(&[gst::MessageType::Error, gst::MessageType::Warning]);

@@ -25,6 +25,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--stills", type=Path, help="CSV of photographs for pseudo-fakes (stage `faces`; file, dataset, group)")
     parser.add_argument("--package", type=Path, help="folder of the model package to write (default: models/NAME)")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
+    parser.add_argument("--compile", action="store_true", help="let PyTorch compile the encoder: faster, needs a C++ compiler")
     parser.add_argument("--workers", type=int, default=1, help="processes that make crops beside it")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a number of the recipe")
     parser.add_argument("--note", default="", help="what else the model card must say about how this one was trained")
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     recipe = overridden(recipe_of(options.model), options.set)
     work = Workspace(options.work, recipe)
     folder = options.package or Path(__file__).parent.parent / recipe.name
-    dev = data.longest_track(data.read(options.crops, "dev"))
+    dev = data.main_track(data.read(options.crops, "dev"))
     for stage in STAGES if options.stage == "all" else [options.stage]:
         print(f"== {recipe.name}: {stage}", flush=True)
         match stage:
@@ -66,7 +67,8 @@ def run(options: argparse.Namespace) -> None:
                 train.train_head(work, dev, frozen.dev_windows(work, dev))
             case "encoder":
                 photographs = data.read_stills(options.crops)
-                train.train_encoder(work, data.read(options.crops, "train"), photographs, dev, options.workers)
+                tracks = data.read(options.crops, "train")
+                train.train_encoder(work, tracks, photographs, dev, options.workers, compiled=options.compile)
             case "features":
                 train.cache_features(work, data.read(options.crops, "train"), options.workers)
             case "head":

@@ -30,6 +30,7 @@ class ClipAugment:
     noise: float = 0.0  # sigma in grey levels; the same strength on each frame, fresh grains
     jpeg: int | None = None  # quality
     h264: int | None = None  # constant rate factor
+    grain: float = 0.0  # sigma in grey levels, after the codec: what rounding in colour conversions leaves
     margin: float = 1.3  # what the crop is cut down to
     shift: tuple[float, float] = (0.0, 0.0)  # of the crop's centre, in units of its side
     seed: int = 0  # of the noise
@@ -57,6 +58,7 @@ class ClipAugment:
             noise=rng.uniform(1, 6) if chance() < 0.15 else 0.0,
             jpeg=int(rng.integers(35, 96)) if not use_h264 and codec < h264 + 0.4 else None,
             h264=int(rng.integers(18, 39)) if use_h264 else None,
+            grain=rng.uniform(0.5, 2.0) if chance() < 0.3 else 0.0,
             margin=margin * rng.uniform(0.885, 1.115),
             shift=(rng.uniform(-0.03, 0.03), rng.uniform(-0.03, 0.03)),
             seed=int(rng.integers(2**31)),
@@ -69,12 +71,17 @@ class ClipAugment:
             # Side by side in one picture: one after the other, only the first would begin with a key frame.
             beside = h264(np.concatenate(prepared, axis=2), self.h264)
             prepared = np.split(beside, len(clips), axis=2)
-        return [self.place(clip, size=size, stored_margin=stored_margin) for clip in prepared]
+        placed = [self.place(clip, size=size, stored_margin=stored_margin) for clip in prepared]
+        return [self._grained(clip) for clip in placed] if self.grain > 0 else placed
 
     def place(self, clip: np.ndarray, size: int, stored_margin: float) -> np.ndarray:
         """Only what moves pixels: for masks, [T, S, S], too."""
         clip = np.stack([cut(crop, self.margin / stored_margin, self.shift, size) for crop in clip])
         return clip[:, :, ::-1] if self.flip else clip
+
+    def _grained(self, clip: np.ndarray) -> np.ndarray:
+        grains = np.random.default_rng(self.seed).normal(0, self.grain, clip.shape).astype(np.float32)
+        return np.clip(np.rint(clip + grains), 0, 255).astype(np.uint8)
 
     def _before_codec(self, crops: np.ndarray) -> np.ndarray:
         side = crops.shape[1]

@@ -18,6 +18,7 @@ import numpy as np
 
 from .synth.pair import Source
 from .synth.swap import alike
+from .twins import Twins, twins_of
 
 REAL, FAKE = 0, 1
 LABELS = {"real": REAL, "fake": FAKE}
@@ -42,6 +43,7 @@ class Track:
     dataset: str
     group: str  # ties all clips of one identity pair or source video
     crops: int
+    face: float = 1.0  # median height of its box in the clip's pixels
 
     def frames(self, index: np.ndarray | slice) -> np.ndarray:
         """Crops [n, S, S, 3], uint8 RGB. Only these are read from disk."""
@@ -49,7 +51,11 @@ class Track:
 
     def landmarks(self) -> np.ndarray | None:
         """[T, 5, 2] in crop pixels: eyes, nose, mouth corners. None where the detector gave none."""
-        return _sidecar(self.json)[1]
+        return self.sidecar.landmarks
+
+    @property
+    def sidecar(self) -> Sidecar:
+        return _sidecar(self.json)
 
     @property
     def mesh_file(self) -> Path:
@@ -64,20 +70,33 @@ class Track:
     @property
     def margin(self) -> float:
         """Side of the stored crops in units of the longer side of the face box."""
-        return _sidecar(self.json)[0]
+        return self.sidecar.margin
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What `extract` wrote beside the crops."""
+
+    margin: float
+    landmarks: np.ndarray | None
+    times: np.ndarray  # [T] PTS in ns
+    places: np.ndarray  # [T, 3] left, top and side of each crop in the clip's pixels
 
 
 @lru_cache(maxsize=4096)
-def _sidecar(path: Path) -> tuple[float, np.ndarray | None]:
-    """Margin, landmarks."""
+def _sidecar(path: Path) -> Sidecar:
     content = json.loads(path.read_text())
-    points = [crop.get("landmarks_crop") for crop in content["crops"]]
+    crops = content["crops"]
+    points = [crop.get("landmarks_crop") for crop in crops]
     known = [i for i, p in enumerate(points) if p is not None]
-    if not known:
-        return content["margin"], None
-    # Crops the detector coasted over take the landmarks of the nearest crop that has some.
-    nearest = [min(known, key=lambda k: abs(k - i)) for i in range(len(points))]
-    return content["margin"], np.asarray([points[k] for k in nearest], np.float32).reshape(-1, 5, 2)
+    landmarks = None
+    if known:
+        # Crops the detector coasted over take the landmarks of the nearest crop that has some.
+        nearest = [min(known, key=lambda k: abs(k - i)) for i in range(len(points))]
+        landmarks = np.asarray([points[k] for k in nearest], np.float32).reshape(-1, 5, 2)
+    times = np.asarray([crop.get("pts", 0) for crop in crops], np.int64)
+    places = np.asarray([crop.get("part", (0, 0, 1)) for crop in crops], np.float32)
+    return Sidecar(content["margin"], landmarks, times, places)
 
 
 def read(folder: Path, split: str) -> list[Track]:
@@ -113,6 +132,7 @@ def read(folder: Path, split: str) -> list[Track]:
                 dataset=row.get("dataset") or "-",
                 group=group,
                 crops=int(row["crops"]),
+                face=float(row.get("face_px") or 1.0),
             )
         )
     for label, index in LABELS.items():
@@ -153,11 +173,11 @@ def read_stills(folder: Path) -> list[Track]:
     ]
 
 
-def longest_track(tracks: list[Track]) -> list[Track]:
-    """One track a clip, the longest. The other faces of a fake clip are often nobody's forgery, yet labelled fake."""
+def main_track(tracks: list[Track]) -> list[Track]:
+    """One track a clip: long and large. The other faces of a fake clip are mostly bystanders, yet labelled fake."""
     best: dict[str, Track] = {}
     for track in tracks:
-        if track.file not in best or track.crops > best[track.file].crops:
+        if track.file not in best or track.crops * track.face > best[track.file].crops * best[track.file].face:
             best[track.file] = track
     return list(best.values())
 
@@ -174,18 +194,22 @@ class Pairs:
     ) -> None:
         """`real_fakes`: share of draws that show a real deepfake; `still_share`: of the others, how many start from a still."""
         self.stills, self.still_share = stills or [], still_share
-        usable = [track for track in longest_track(tracks) if track.crops >= least_crops]
+        usable = [track for track in main_track(tracks) if track.crops >= least_crops]
         self.reals = [track for track in usable if track.label == REAL]
         self.real_fakes = real_fakes
         reals_of = defaultdict(list)
         for track in self.reals:
             reals_of[track.group].append(track)
         self.partners: dict[Track, list[Track]] = {}
+        self.twins: dict[Track, Twins] = {}  # of fakes that show the same pixels as one real, but for what was forged
         self.fakes_of = defaultdict(list)
         for track in usable:
             if track.label == FAKE and reals_of[track.group]:
                 same = [real for real in reals_of[track.group] if real.dataset == track.dataset]
                 self.partners[track] = same or reals_of[track.group]
+                if twins := twins_of(track, self.partners[track], least_crops):
+                    self.twins[track] = twins
+                    self.partners[track] = [twins.real]
                 self.fakes_of[track.method].append(track)
         self.methods = sorted(self.fakes_of)
         # The square root keeps a set of many near-equal clips from drowning the small ones.

@@ -147,7 +147,7 @@ output = "logits"
 
 def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str) -> dict[str, str]:
     """What the card's template may name."""
-    train = data.longest_track(data.read(crops, "train"))
+    train = data.main_track(data.read(crops, "train"))
     pairs = data.Pairs(train, work.recipe.window_frames, work.recipe.real_fakes)
     base = bases.BASES[work.recipe.base] if work.recipe.base else None
     count = Counter((track.dataset, track.label) for track in train)

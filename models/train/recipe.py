@@ -54,6 +54,8 @@ class Recipe:
     h264_frames: float = 0.25
     h264_windows: float = 0.35
     real_fakes: float = 0.5  # share of pairs whose fake is a real deepfake; the rest are pseudo-fakes
+    partial: float = later(0.5)  # share of the real deepfakes with a twin of which only a part is blended in
+    bfloat16: int = later(1)  # 0: nets of depthwise convolutions are faster in float32
     seed: int = 40
 
     kind: str = later("sequence")  # or "frame": a window's logit is the mean of its crops' logits, without a head

@@ -23,10 +23,12 @@ from .compact import round_weights
 from .data import FAKE, REAL, DataError, Pairs, Track, windows
 from .metrics import auc
 from .recipe import Recipe
+from .synth import partial
 from .synth.pair import Source
+from .twins import changed
 from .workspace import Workspace, whole
 
-# bfloat16 is twice as fast on CPUs that have it and is slower on all others.
+# bfloat16 is up to twice as fast on CPUs that have it (where the recipe's net gains by it) and is slower on all others.
 BF16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
@@ -41,12 +43,22 @@ def pair_and_masks(
     real: Track, fake: Track | None, count: int, stride: int, rng: np.random.Generator, recipe: Recipe, pairs: Pairs
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `pair_crops`, and where the fake was changed: [count, size, size] of 0..1, or NaN where only its maker knows."""
-    crops = min(real.crops, fake.crops) if fake else real.crops
+    aligned = recipe.alignment == "five-point"  # there both sides are brought onto their own landmarks
+    twins = pairs.twins.get(fake)
+    crops = twins.crops if twins else min(real.crops, fake.crops) if fake else real.crops
     stride = max(1, min(stride, (crops - 1) // max(count - 1, 1)))
     start = rng.integers(crops - (count - 1) * stride)
     index = start + stride * np.arange(count)
-    if fake:
-        sides, masks = (real.frames(index), fake.frames(index)), None
+    if fake and twins and not aligned:
+        one, other, mesh = twins.frames(index)
+        where = changed(one, other)
+        if rng.random() < recipe.partial:
+            *sides, masks = partial.draw(Source(one, synth.smooth(mesh)), other, where, rng).arrays()
+        else:
+            sides, masks = (one, other), where
+    elif fake:
+        at = twins.at[:, index] if twins else (index, index)
+        sides, masks = (real.frames(at[0]), fake.frames(at[1])), None
     else:
         source = Source(real.frames(index), real.mesh(index))
         *sides, masks = synth.draw(source, lambda mesh, rng: pairs.donor(mesh, count, real, rng), rng).arrays()
@@ -57,8 +69,8 @@ def pair_and_masks(
         masks = np.full((count, recipe.size, recipe.size), np.nan, np.float32)
     else:
         masks = augment.place(masks, **place)
-    if recipe.alignment == "five-point":
-        points = [real.landmarks()[index], (fake or real).landmarks()[index]]
+    if aligned:
+        points = [real.landmarks()[at[0]], fake.landmarks()[at[1]]] if fake else [real.landmarks()[index]] * 2
         return np.stack(align.apply(augment, sides, points, **place)), masks
     return np.stack(augment.apply(*sides, **place)), masks
 
@@ -129,7 +141,13 @@ class Average:
 
 
 def train_encoder(
-    work: Workspace, train: list[Track], stills: list[Track], dev: list[Track], workers: int, every: int = 250
+    work: Workspace,
+    train: list[Track],
+    stills: list[Track],
+    dev: list[Track],
+    workers: int,
+    every: int = 250,
+    compiled: bool = False,
 ) -> None:
     """Stage `encoder`. Leaves encoder.pt: the state to go on from, and the averaged weights best on dev (frame mean)."""
     recipe = work.recipe
@@ -137,6 +155,9 @@ def train_encoder(
     net = recipe.encoder().to(memory_format=torch.channels_last)
     average = Average(net, recipe.encoder_keep)
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.encoder_rate, weight_decay=recipe.weight_decay)
+    answer = net.with_mask if recipe.mask_weight else net
+    if compiled:
+        answer = torch.compile(answer)
     step, best = 0, {"auc": -1.0, "step": 0, "net": average.net.state_dict()}
     if state := work.load("encoder.pt"):
         net.load_state_dict(state["net"])
@@ -171,14 +192,11 @@ def train_encoder(
                 group["lr"] = one_cycle(step, recipe.encoder_steps, recipe.encoder_rate)
             labels = torch.tensor([REAL, FAKE]).repeat_interleave(recipe.encoder_frames).repeat(len(batch))
             net.train()
-            with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
-                if recipe.mask_weight:
-                    _, logits, maps = net.with_mask(to_tensor(batch))
-                else:
-                    _, logits = net(to_tensor(batch))
+            with torch.autocast("cpu", torch.bfloat16, enabled=BF16 and bool(recipe.bfloat16)):
+                _, logits, *maps = answer(to_tensor(batch))
             loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
             if recipe.mask_weight:
-                loss = loss + recipe.mask_weight * mask_loss(maps.float(), torch.from_numpy(masks))
+                loss = loss + recipe.mask_weight * mask_loss(maps[0].float(), torch.from_numpy(masks))
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 5.0)
@@ -269,7 +287,7 @@ def cache_features(work: Workspace, train: list[Track], workers: int) -> None:
         items = DataLoader(WindowPairs(pairs, recipe, number), batch_size=None, num_workers=workers, collate_fn=np.asarray)
         for i, crops in enumerate(tqdm(items, desc=f"features {number + 1}/{recipe.feature_rounds}", unit="pair")):
             for side in (REAL, FAKE):
-                features[i, side] = encode(encoder, crops[side], fast=True)[0]
+                features[i, side] = encode(encoder, crops[side], fast=bool(recipe.bfloat16))[0]
         with whole(work.path(f"features/round-{number:02d}.npy")) as partial, partial.open("wb") as stream:
             np.save(stream, features)
 

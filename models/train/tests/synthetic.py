@@ -68,7 +68,7 @@ def write_crops(folder: Path, groups: dict[str, int] | None = None) -> None:
                 (folder / base).parent.mkdir(parents=True, exist_ok=True)
                 np.save(folder / f"{base}.npy", crops)
                 np.save(folder / f"{base}.mesh.npy", mesh(landmarks))
-                entries = [{"landmarks_crop": points.tolist()} for points in landmarks]
+                entries = [{"pts": t, "part": [0, 0, SIDE], "landmarks_crop": p.tolist()} for t, p in enumerate(landmarks)]
                 (folder / f"{base}.json").write_text(json.dumps({"margin": 1.6, "crops": entries}))
                 rows.append(
                     {

@@ -30,7 +30,7 @@ def test_coasted_crops_take_the_nearest_landmarks(copy):
     content["crops"][10]["landmarks_crop"] = None
     other = track.json.with_name("other.json")
     other.write_text(json.dumps(content))
-    _, filled = data._sidecar(other)
+    filled = data._sidecar(other).landmarks
     assert np.array_equal(filled[10], known[9])
     assert np.array_equal(filled[11], known[11])
 
@@ -71,10 +71,10 @@ def test_a_fake_is_only_ever_beside_a_real_of_its_group(crops):
     assert {real.group for real, _ in drawn} == {f"train-{i}" for i in range(1, 8)}
 
 
-def test_the_longest_face_of_a_clip_stands_for_it(crops):
+def test_the_longest_and_largest_face_of_a_clip_stands_for_it(crops):
     track = data.read(crops, "train")[0]
-    short = dataclasses.replace(track, crops=5)
-    assert data.longest_track([short, track]) == [track]
+    short, small = dataclasses.replace(track, crops=5), dataclasses.replace(track, face=0.3)
+    assert data.main_track([small, short, track]) == [track]
 
 
 def test_windows_cover_long_tracks_and_leave_out_short_ones():

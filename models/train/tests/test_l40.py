@@ -28,8 +28,17 @@ def test_it_starts_as_imagenet_left_it(encoder):
     """The Laplacian's stem is nothing at first: the same maps as those of the untouched EfficientNet-Lite0."""
     crops = torch.rand(2, 3, 96, 96) * 255
     with torch.no_grad():
-        known = encoder.base.extract_features((crops - 127) / 128)
+        known = encoder.base.extract_features(l40.levelled(crops))
         assert (encoder.maps(crops)[1] - known).abs().max() < 1e-4
+
+
+def test_what_befalls_all_pixels_alike_changes_nothing(encoder):
+    """Brighter, tinted, with less contrast: the same score. Only a flat crop, where noise is all there is, is not stretched."""
+    crops = torch.rand(2, 3, 96, 96) * 120 + 40
+    other = crops * torch.tensor([0.9, 1.1, 0.8])[:, None, None] + torch.tensor([4.0, -3.0, 9.0])[:, None, None]
+    with torch.no_grad():
+        assert (encoder(crops)[1] - encoder(other)[1]).abs().max() < 0.02
+    assert l40.levelled(torch.full((1, 3, 8, 8), 77.0) + torch.rand(1, 3, 8, 8)).abs().max() < 0.1
 
 
 def test_the_laplacian_is_opencvs():

@@ -32,7 +32,7 @@ FAKE_AT, AUTHENTIC_BELOW = 0.05, 0.20
 
 
 class Clips(Dataset):
-    """The crops that one clip's windows cover, at the model's size."""
+    """The crops that one clip's windows cover, or every n-th of them, at the model's size."""
 
     def __init__(self, tracks: list[Track], augment: ClipAugment, recipe: Recipe) -> None:
         self.augment, self.recipe = augment, recipe
@@ -45,7 +45,7 @@ class Clips(Dataset):
 
     def __getitem__(self, item: int) -> np.ndarray:
         track, spans = self.entries[item]
-        return at_model_size(track, slice(0, spans[-1].stop), self.augment, self.recipe)
+        return at_model_size(track, slice(0, spans[-1].stop), self.augment, self.recipe)[:: self.recipe.dev_every]
 
 
 def score(work: Workspace, dev: list[Track], workers: int) -> dict[str, list[tuple[Track, np.ndarray, float]]]:
@@ -75,7 +75,7 @@ def encoded(work: Workspace, dev: list[Track], quality: str, augment: ClipAugmen
     clips = Clips(dev, augment, work.recipe)
     loader = DataLoader(clips, batch_size=None, num_workers=workers, collate_fn=np.asarray)
     for (track, spans), crops in zip(clips.entries, tqdm(loader, desc=f"dev, {quality}", unit="clip")):
-        yield track, spans, *encode(encoder, crops)
+        yield track, frozen.thinned(spans, work.recipe.dev_every), *encode(encoder, crops)
 
 
 def platt(logits: list[np.ndarray], labels: np.ndarray) -> tuple[float, float]:

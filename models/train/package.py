@@ -149,6 +149,7 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
     """What the card's template may name."""
     train = data.main_track(data.read(crops, "train"))
     pairs = data.Pairs(train, work.recipe.window_frames, work.recipe.real_fakes)
+    stills = data.read_stills(crops)
     base = bases.BASES[work.recipe.base] if work.recipe.base else None
     count = Counter((track.dataset, track.label) for track in train)
     sets = sorted({dataset for dataset, _ in count})
@@ -181,7 +182,7 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
         "head_epochs": str(measured["head_epoch"]),
         "gain_sentence": gain_sentence(measured),
         "result_sentence": result_sentence(work, measured),
-        "training_sentence": training_sentence(work, measured),
+        "training_sentence": training_sentence(work, measured, len(stills)),
         "train_table": table(
             ["set", "real clips", "fake clips"],
             [[name, count[name, data.REAL], count[name, data.FAKE]] for name in sets],
@@ -198,20 +199,27 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
     }
 
 
-def training_sentence(work: Workspace, measured: dict) -> str:
+def training_sentence(work: Workspace, measured: dict, stills: int) -> str:
     recipe, step = work.recipe, measured["encoder_step"]
     if recipe.base:
         first = f"{recipe.base_crops} crops of each side of a pair, {recipe.base_rounds} time(s) differently augmented, through the base; {step} steps behind it"
     else:
-        first = f"{step} steps of {recipe.encoder_pairs} pairs, {recipe.encoder_frames} crops of each side"
+        first = f"{step} steps of {recipe.encoder_pairs} pairs, {recipe.encoder_frames} crop(s) of each side"
+        if stills and recipe.encoder_frames == 1:
+            first += f", pseudo-fakes taking faces from {stills:,} photographs too"
     return first + (f"; then {measured['head_epoch']} epochs of windows" if recipe.head else "")
 
 
 def result_sentence(work: Workspace, measured: dict) -> str:
     if work.recipe.head is None:
-        return "Each crop is judged alone; a window's score is the mean of its crops' logits."
+        every = f" (here of every {ordinal(n)})" if (n := work.recipe.dev_every) > 1 else ""
+        return f"Each crop is judged alone; a window's score is the mean of its crops' logits{every}."
     mean = "{frame_mean_auc:.2f} [{frame_mean_auc_low:.2f}, {frame_mean_auc_high:.2f}]".format(**measured)
     return f"The plain mean of the crops' logits, without the LSTM's half: {mean}. {gain_sentence(measured)}"
+
+
+def ordinal(n: int) -> str:
+    return {2: "2nd", 3: "3rd"}.get(n, f"{n}th")
 
 
 def gain_sentence(measured: dict) -> str:

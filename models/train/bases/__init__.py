@@ -6,6 +6,7 @@ preprocessing inside. It lies in the repository's ignored `.deps/bases` and is m
 
 from __future__ import annotations
 
+import json
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -14,10 +15,10 @@ from pathlib import Path
 
 import onnx
 
+from ..archive import FOLDER, Archive, fetch
 from ..compact import compact
 from ..workspace import whole
 from . import dlib, javascript, keras
-from .archive import FOLDER, Archive, fetch
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,6 @@ def face128(archive: Path, size: int) -> onnx.ModelProto:
 
 
 def read_json(files: tarfile.TarFile, name: str) -> dict:
-    import json
-
     return json.load(files.extractfile(name))
 
 

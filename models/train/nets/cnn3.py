@@ -44,6 +44,8 @@ def recipe(feature: str) -> Recipe:
         kind="frame",
         feature=feature,
         size=SIZE,
-        encoder_steps=400,
+        encoder_steps=300,
         encoder_pairs=16,
+        encoder_frames=1,
+        dev_every=5,
     )

@@ -86,8 +86,9 @@ RECIPE = Recipe(
     description="Small CNN on each face crop, LSTM over 40 crops: the baseline",
     encoder=Encoder,
     head=Head,
-    encoder_steps=400,
+    encoder_steps=300,
     encoder_pairs=16,
+    encoder_frames=1,
     feature_rounds=1,
     compact=1,
 )
@@ -102,7 +103,6 @@ def with_feature(feature: str) -> Recipe:
     return dataclasses.replace(
         RECIPE,
         name=f"cnn-lstm-{feature}",
-        version="0.1.0",
         description=f"The CNN + LSTM of `cnn-lstm` on the feature `{feature}`",
         encoder=encoder,
         feature=feature,

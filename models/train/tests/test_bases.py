@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from train import bases, data
-from train.bases import archive, dlib, javascript, keras
+from train import archive, bases, data
+from train.bases import dlib, javascript, keras
 
 
 def run(model, crops: np.ndarray) -> np.ndarray:
@@ -218,6 +218,31 @@ def test_a_file_that_is_here_is_not_fetched_and_a_wrong_one_is_refused(tmp_path,
     with pytest.raises(data.DataError, match="sha256"):
         archive.fetch(wanted, tmp_path)
     assert list(tmp_path.iterdir()) == [], "nothing half-right stays"
+
+
+def wheel(folder) -> archive.Archive:
+    """A wheel of a package `pinned` that holds nothing, in `folder`."""
+    path = folder / "pinned-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as files:
+        files.writestr("pinned-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: pinned\nVersion: 1\nRequires-Python: <3\n")
+        files.writestr("pinned-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        files.writestr("pinned-1.dist-info/RECORD", "")
+    return archive.Archive("pypi", "pinned", "1", path.name, archive.checksum(path))
+
+
+def test_pip_fetches_the_pinned_file_from_wherever_it_is_set_to_and_no_other(tmp_path, monkeypatch):
+    mirror, folder = tmp_path / "mirror", tmp_path / "download"
+    mirror.mkdir()
+    wanted = wheel(mirror)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(mirror))
+    assert archive.fetch(wanted, folder).read_bytes() == (mirror / wanted.file).read_bytes()
+    assert [path.name for path in folder.iterdir()] == [wanted.file], "nothing is left beside it"
+    (folder / wanted.file).unlink()
+    (mirror / wanted.file).write_bytes(b"something else")
+    with pytest.raises(data.DataError, match="pip says(?s:.*)put the file into"):
+        archive.fetch(wanted, folder)
+    assert list(folder.iterdir()) == []
 
 
 def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch):

@@ -130,6 +130,18 @@ def test_a_package_of_new_nets_and_old_figures_is_refused(frame, crops):
     assert not (frame.folder / "never").exists()
 
 
+def test_the_mean_of_two_points_of_a_run_can_be_asked_for(frame):
+    asked = Workspace(frame.folder, dataclasses.replace(frame.recipe, compact=0))
+    asked.fingerprint = frame.fingerprint  # the same run, taken otherwise
+    state = asked.load("encoder.pt")
+    best, last = state["best"]["net"], state["average"]
+    asked.recipe = dataclasses.replace(asked.recipe, encoder_weights="mean")
+    weights = train.trained_encoder(asked).state_dict()
+    for name in ("net.wide.1.weight", "net.frame.bias"):
+        assert not torch.equal(best[name], last[name])
+        torch.testing.assert_close(weights[name], (best[name] + last[name]) / 2)
+
+
 def test_other_pixels_are_never_taken_from_the_cache(frame):
     changed = dataclasses.replace(frame.recipe, margin=1.2)
     assert frozen.folder(changed) != frozen.folder(frame.recipe)

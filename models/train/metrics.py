@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Chance that a fake scores above a real. NaN with one class."""
-    return float(roc_auc_score(labels, scores)) if len(set(labels.tolist())) == 2 else float("nan")
+    """Chance that a fake scores above a real, a tie counting half. NaN with one class. Raises ValueError for scores that are no numbers.
+
+    In place of scikit-learn's, whose checks take a hundred times as long: an interval asks for thousands.
+    """
+    if not np.isfinite(scores).all():
+        raise ValueError("a score is not a finite number: the net has diverged")
+    reals, fakes = np.sort(scores[labels == 0]), scores[labels == 1]
+    if not len(reals) or not len(fakes):
+        return float("nan")
+    below = np.searchsorted(reals, fakes, "left") + np.searchsorted(reals, fakes, "right")
+    return float(below.mean() / (2 * len(reals)))
 
 
 def auc_interval(labels: np.ndarray, scores: np.ndarray, groups: list[str], rounds: int = 1000) -> tuple[float, float]:

@@ -1,11 +1,25 @@
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from train import calibrate, metrics
 
 
 def test_auc_counts_pairs_in_order():
     assert metrics.auc(np.asarray([0, 0, 1, 1]), np.asarray([0.1, 0.4, 0.35, 0.8])) == 0.75
+
+
+def test_auc_is_scikit_learns_with_ties_too():
+    rng = np.random.default_rng(0)
+    for steps in (3, 20, 10**6):
+        labels, scores = rng.integers(2, size=90), rng.integers(steps, size=90) / 7
+        assert metrics.auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+
+
+def test_auc_of_one_class_is_none_and_of_no_numbers_an_error():
+    assert np.isnan(metrics.auc(np.ones(3), np.arange(3.0)))
+    with pytest.raises(ValueError, match="diverged"):
+        metrics.auc(np.asarray([0, 1]), np.asarray([0.0, np.nan]))
 
 
 def test_the_interval_is_wider_where_clips_share_a_source():

@@ -44,7 +44,7 @@ def recipe(feature: str) -> Recipe:
         kind="frame",
         feature=feature,
         size=SIZE,
-        encoder_steps=300,
+        encoder_steps=200,
         encoder_pairs=16,
         encoder_frames=1,
         dev_every=5,

@@ -18,6 +18,26 @@ cv2.setNumThreads(1)
 
 
 @dataclass(frozen=True)
+class Conversion:
+    """What a player's way to RGB does to the levels: quick arithmetic leaves colours a few levels off and rounds them anew.
+    A net that lives by the finest grain would otherwise take one player's pixels for another face."""
+
+    gain: tuple[float, float, float]
+    offset: tuple[float, float, float]  # in grey levels
+    grain: float  # sigma in grey levels
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Conversion:
+        return cls(tuple(rng.uniform(0.96, 1.04, 3)), tuple(rng.uniform(-4, 4, 3)), rng.choice([0.0, rng.uniform(0.2, 1.5)]))
+
+    def apply(self, clip: np.ndarray, seed: int) -> np.ndarray:
+        levels = clip * np.asarray(self.gain, np.float32) + np.asarray(self.offset, np.float32)
+        if self.grain > 0:
+            levels += np.random.default_rng(seed).normal(0, self.grain, clip.shape).astype(np.float32)
+        return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
 class ClipAugment:
     """One draw. `apply` turns stored crops [T, S, S, 3] into the model's crops [T, size, size, 3], all uint8 RGB."""
 
@@ -30,7 +50,7 @@ class ClipAugment:
     noise: float = 0.0  # sigma in grey levels; the same strength on each frame, fresh grains
     jpeg: int | None = None  # quality
     h264: int | None = None  # constant rate factor
-    grain: float = 0.0  # sigma in grey levels, after the codec: what rounding in colour conversions leaves
+    conversion: Conversion | None = None  # between the codec and the detector
     margin: float = 1.3  # what the crop is cut down to
     shift: tuple[float, float] = (0.0, 0.0)  # of the crop's centre, in units of its side
     seed: int = 0  # of the noise
@@ -58,7 +78,7 @@ class ClipAugment:
             noise=rng.uniform(1, 6) if chance() < 0.15 else 0.0,
             jpeg=int(rng.integers(35, 96)) if not use_h264 and codec < h264 + 0.4 else None,
             h264=int(rng.integers(18, 39)) if use_h264 else None,
-            grain=rng.uniform(0.5, 2.0) if chance() < 0.3 else 0.0,
+            conversion=Conversion.draw(rng) if chance() < 0.7 else None,
             margin=margin * rng.uniform(0.885, 1.115),
             shift=(rng.uniform(-0.03, 0.03), rng.uniform(-0.03, 0.03)),
             seed=int(rng.integers(2**31)),
@@ -72,16 +92,12 @@ class ClipAugment:
             beside = h264(np.concatenate(prepared, axis=2), self.h264)
             prepared = np.split(beside, len(clips), axis=2)
         placed = [self.place(clip, size=size, stored_margin=stored_margin) for clip in prepared]
-        return [self._grained(clip) for clip in placed] if self.grain > 0 else placed
+        return [self.conversion.apply(clip, self.seed) for clip in placed] if self.conversion else placed
 
     def place(self, clip: np.ndarray, size: int, stored_margin: float) -> np.ndarray:
         """Only what moves pixels: for masks, [T, S, S], too."""
         clip = np.stack([cut(crop, self.margin / stored_margin, self.shift, size) for crop in clip])
         return clip[:, :, ::-1] if self.flip else clip
-
-    def _grained(self, clip: np.ndarray) -> np.ndarray:
-        grains = np.random.default_rng(self.seed).normal(0, self.grain, clip.shape).astype(np.float32)
-        return np.clip(np.rint(clip + grains), 0, 255).astype(np.uint8)
 
     def _before_codec(self, crops: np.ndarray) -> np.ndarray:
         side = crops.shape[1]

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from train import augment
-from train.augment import ClipAugment, plain
+from train.augment import ClipAugment, Conversion, plain
 
 RNG = np.random.default_rng(3)
 STILL = np.repeat(RNG.integers(0, 256, (1, 12, 12, 3)).astype(np.uint8).repeat(8, 1).repeat(8, 2), 6, axis=0)
@@ -12,7 +12,7 @@ STILL = np.repeat(RNG.integers(0, 256, (1, 12, 12, 3)).astype(np.uint8).repeat(8
 def test_every_frame_of_a_clip_is_changed_alike():
     """Six equal frames stay equal: nothing flickers that did not flicker (grain apart, which is fresh by nature)."""
     for seed in range(30):
-        draw = replace(ClipAugment.draw(np.random.default_rng(seed), 1.3, h264=0), noise=0.0, grain=0.0)
+        draw = replace(ClipAugment.draw(np.random.default_rng(seed), 1.3, h264=0), noise=0.0, conversion=None)
         out = draw.apply(STILL, size=64, stored_margin=1.6)[0]
         assert (out == out[0]).all(), draw
 
@@ -72,3 +72,12 @@ def test_h264_gives_each_frame_back_in_its_place():
     back = augment.h264(clip, 23)
     assert back.shape == clip.shape
     assert np.abs(back.astype(int) - clip).max() <= 4
+
+
+def test_a_conversion_keeps_both_sides_alike_and_moves_levels_little():
+    for seed in range(20):
+        draw = Conversion.draw(np.random.default_rng(seed))
+        once, again = (draw.apply(STILL, 5) for _ in range(2))
+        assert (once == again).all()
+        assert 0 < np.abs(once.astype(int) - STILL).mean() < 12
+        assert draw.grain > 0 or len({tuple(v) for v in np.unique(once.reshape(-1, 3), axis=0)}) <= len(np.unique(STILL.reshape(-1, 3), axis=0))

@@ -133,6 +133,7 @@ def calibrate(work: Workspace, dev: list[Track], workers: int) -> None:
     frame_means = np.asarray([frame_mean for _, _, frame_mean in clips])
     groups = [track.group for track, _, _ in clips]
     highest = np.asarray([values.max() for _, values, _ in clips])
+    encoder = work.need("encoder.pt", "encoder")
     low, high = metrics.auc_interval(labels, means, groups)
     frame_low, frame_high = metrics.auc_interval(labels, frame_means, groups)
     gain_low, gain_high = metrics.gain_interval(labels, means, frame_means, groups)
@@ -161,7 +162,7 @@ def calibrate(work: Workspace, dev: list[Track], workers: int) -> None:
         "by_quality": {quality: quality_auc(entries) for quality, entries in scored.items()},
         "by_dataset": by(clips, lambda track: track.dataset, own_reals=True),
         "by_method": by(clips, lambda track: track.method, own_reals=False),
-        "encoder_step": work.need("encoder.pt", "encoder")["best"]["step"],
+        "encoder_step": encoder["step"] if work.recipe.encoder_weights == "mean" else encoder["best"]["step"],
         "head_epoch": work.need("head.pt", "head")["best"]["epoch"] if work.recipe.head else 0,
     }
     with whole(work.path("calibration.json")) as partial:

@@ -19,6 +19,11 @@ from .workspace import Workspace, whole
 LICENCE = "Weights: for research only, as the terms of their training data ask; see README.md"
 HYSTERESIS = 0.03
 
+# What the cards of models that are meant to be used begin with; all others are there to be compared with.
+LEADS = {"l40": "The default of `deepfakedetect`", "l40-fast": "`l40` on smaller crops, for machines or channels that want half its cost"}
+WATCHING = "To point people who watch feeds to faces that deserve a second look."
+COMPARING = "To show and test the pipeline; as one of several systems that are compared with one another; to teach."
+
 
 def package(work: Workspace, crops: Path, folder: Path, note: str) -> None:
     """Stage `package`. Each file appears complete or not at all, model.toml last, since it vouches for the others."""
@@ -50,8 +55,8 @@ def parts(work: Workspace) -> list[str]:
 def card(work: Workspace) -> str:
     """The card's template: cards/NAME.md, or that of the family; `$body` in it is what all cards have in common."""
     folder, name = Path(__file__).parent / "cards", work.recipe.name
-    family = name.removesuffix(f"-{work.recipe.feature}")
-    path = next((path for n in (name, f"{family}-feature") if (path := folder / f"{n}.md").is_file()), None)
+    family = name.removesuffix(f"-{work.recipe.feature}").removesuffix("-fast")
+    path = next((path for n in (name, f"{family}-feature", family) if (path := folder / f"{n}.md").is_file()), None)
     if path is None:
         raise data.DataError(f"{folder} has no card for `{name}`: write {name}.md, like those beside it")
     body = (folder / "body.md").read_text().rstrip()
@@ -177,10 +182,13 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
         "train_fakes": str(sum(track.label == data.FAKE for track in train)),
         "train_groups": str(len({track.group for track in train})),
         "paired_fakes": str(len(pairs.partners)),
+        "twin_fakes": str(len(pairs.twins)),
         "encoder_steps": str(measured["encoder_step"]),
         "encoder_pairs": str(work.recipe.encoder_pairs),
         "head_epochs": str(measured["head_epoch"]),
         "gain_sentence": gain_sentence(measured),
+        "lead": LEADS.get(work.recipe.name, ""),
+        "intended_use": WATCHING if work.recipe.name in LEADS else COMPARING,
         "result_sentence": result_sentence(work, measured),
         "training_sentence": training_sentence(work, measured, len(stills)),
         "train_table": table(

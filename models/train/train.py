@@ -165,6 +165,8 @@ def train_encoder(
         average.steps = state["step"]
         optimiser.load_state_dict(state["optimiser"])
         step, best = state["step"], state["best"]
+    elif recipe.begin_with:
+        net.load_state_dict(kept_weights(work.beside(recipe.begin_with, "encoder.pt"), recipe))
     if recipe.encoder_frames > 1:
         stills = []  # one picture makes no clip
     pairs = Pairs(train, recipe.encoder_frames, recipe.real_fakes, stills, recipe.still_share)
@@ -245,16 +247,19 @@ def frame_auc(encoder: nn.Module, tracks: list[Track], recipe: Recipe, frames: i
     return auc(np.asarray(labels), np.asarray(scores))
 
 
-def trained_encoder(work: Workspace) -> nn.Module:
-    """With the weights best on dev; or, as the recipe may ask, half way from them to the last ones: the mean of two points of one
-    run is flatter ground than either (Izmailov et al., arXiv:1803.05407), and dev is too small to tell checkpoints apart by it."""
-    state = work.need("encoder.pt", "encoder")
+def kept_weights(state: dict, recipe: Recipe) -> dict[str, torch.Tensor]:
+    """Those best on dev; or, as the recipe may ask, half way from them to the last ones: the mean of two points of one run is
+    flatter ground than either (Izmailov et al., arXiv:1803.05407), and dev is too small to tell checkpoints apart by it."""
     weights = state["best"]["net"]
-    if work.recipe.encoder_weights == "mean":
+    if recipe.encoder_weights == "mean":
         last = state["average"]
         weights = {k: (w + last[k]) / 2 if w.is_floating_point() else last[k] for k, w in weights.items()}
+    return weights
+
+
+def trained_encoder(work: Workspace) -> nn.Module:
     encoder = work.recipe.encoder().to(memory_format=torch.channels_last)
-    encoder.load_state_dict(weights)
+    encoder.load_state_dict(kept_weights(work.need("encoder.pt", "encoder"), work.recipe))
     return (round_weights(encoder) if work.recipe.compact else encoder).eval()
 
 

@@ -18,6 +18,7 @@ RECIPES = {
         dense.XCEPTION,
         dense.FACENET,
         l40.RECIPE,
+        l40.FAST,
     )
 }
 

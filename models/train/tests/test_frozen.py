@@ -108,7 +108,7 @@ def test_the_packaged_graph_scores_a_clip_as_calibration_did(frame, crops):
     """Base, layers behind it and 8-bit weights: the file gives what was measured."""
     session = onnxruntime.InferenceSession(frame.folder / "package/encoder.onnx")
     track = data.read(crops, "dev")[0]
-    scored = {t.file: frame_mean for t, _, frame_mean in calibrate.score(frame, [track], 0)["as is"]}
+    scored = {t.file: frame_mean for t, _, frame_mean in calibrate.score(frame, [track], "as is", 0)}
     pixels = train.at_model_size(track, slice(0, 40), train.plain(frame.recipe.margin), frame.recipe)[:: frame.recipe.dev_every]
     logits = session.run(None, {"crops": np.ascontiguousarray(train.to_tensor(pixels).numpy())})[0]
     assert float((logits[:, 1] - logits[:, 0]).mean()) == pytest.approx(scored[track.file], abs=1e-3)

@@ -2,10 +2,13 @@
 
 import dataclasses
 import hashlib
+import io
 import subprocess
 import sys
 import tomllib
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import onnxruntime
@@ -13,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from train import data, export, train
+from train import __main__, data, export, train
 from train.nets import RECIPES, cnn_lstm
 from train.workspace import Workspace, whole
 
@@ -21,17 +24,25 @@ SMALL = """encoder_steps=40 encoder_pairs=6 feature_rounds=2 head_epochs=12 head
     real_fakes=0.8 h264_frames=0.0 h264_windows=0.1""".split()
 
 
-def run(stage: str, crops: Path, work: Path, *more: str, model: str = "cnn-lstm") -> subprocess.CompletedProcess:
+def command(stage: str, crops: Path, work: Path, *more: str, model: str = "cnn-lstm") -> list[str]:
     settings = [part for setting in SMALL for part in ("--set", setting)]
-    command = [sys.executable, "-m", "train", stage, "--model", model, "--crops", str(crops), "--work", str(work)]
-    command += ["--package", str(work / "package"), *settings, *more]
-    return subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    line = ["train", stage, "--model", model, "--crops", str(crops), "--work", str(work)]
+    return [*line, "--package", str(work / "package"), *settings, *more]
+
+
+def run(*line, **more) -> subprocess.CompletedProcess:
+    """The command line, in this process: PyTorch takes seconds to import."""
+    out, error = io.StringIO(), io.StringIO()
+    with mock.patch("sys.argv", command(*line, **more)), redirect_stdout(out), redirect_stderr(error):
+        code = __main__.main()
+    return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), error.getvalue())
 
 
 @pytest.fixture(scope="module")
 def finished(crops, tmp_path_factory) -> Path:
     work = tmp_path_factory.mktemp("work")
-    done = run("all", crops, work)
+    line = [sys.executable, "-m", *command("all", crops, work)]
+    done = subprocess.run(line, cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return work
 

@@ -34,7 +34,7 @@ class BasePairs(Dataset):
     """Item i is `base_crops` crops of each side of pair i, as one round draws them; whole windows for an LSTM."""
 
     def __init__(self, pairs: Pairs, work: Workspace, number: int, items: range) -> None:
-        self.pairs, self.order, self.recipe, self.number, self.items = pairs, pairs.each_once(), work.recipe, number, items
+        self.pairs, self.order, self.recipe, self.number, self.items = pairs, order(pairs, work.recipe), work.recipe, number, items
 
     def __len__(self) -> int:
         return len(self.items)
@@ -44,6 +44,13 @@ class BasePairs(Dataset):
         rng = np.random.default_rng([recipe.seed, 1 + self.number, item])
         stride = 1 if recipe.base_crops == recipe.window_frames else int(rng.integers(1, 7))
         return pair_crops(*self.order[item], recipe.base_crops, stride, rng, recipe, self.pairs)
+
+
+def order(pairs: Pairs, recipe: Recipe) -> list[tuple[Track, Track | None]]:
+    """Each pair once, or those of them that the recipe has time for."""
+    everything = pairs.each_once()
+    chosen = np.random.default_rng(recipe.seed).permutation(len(everything))[: recipe.base_pairs or None]
+    return [everything[i] for i in np.sort(chosen)]
 
 
 def base_of(work: Workspace) -> Fronted:
@@ -62,7 +69,7 @@ def cache_base(work: Workspace, train: list[Track], workers: int) -> None:
     recipe = work.recipe
     base = base_of(work)
     pairs = Pairs(train, recipe.base_crops, recipe.real_fakes)
-    count = len(pairs.each_once())
+    count = len(order(pairs, recipe))
     parts = [(number, first) for number in range(recipe.base_rounds) for first in range(0, count, PART)]
     path = {part: work.path(f"{folder(recipe)}/round-{part[0]:02d}-{part[1]:04d}.npy") for part in parts}
     missing = [part for part in parts if not path[part].is_file()]
@@ -78,7 +85,7 @@ def cache_base(work: Workspace, train: list[Track], workers: int) -> None:
 
 # What the base's outputs hang on. Everything else may be changed without computing them anew.
 PIXELS = ("base", "size", "margin", "alignment", "base_crops", "window_frames", "least_frames", "h264_frames", "h264_windows")
-PIXELS += ("real_fakes", "partial", "seed", "dev_every", "leave_out")
+PIXELS += ("real_fakes", "partial", "seed", "dev_every", "leave_out", "base_pairs")
 
 
 def folder(recipe: Recipe) -> str:

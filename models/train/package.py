@@ -210,7 +210,8 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
 def training_sentence(work: Workspace, measured: dict, stills: int) -> str:
     recipe, step = work.recipe, measured["encoder_step"]
     if recipe.base:
-        first = f"{recipe.base_crops} crops of each side of a pair, {recipe.base_rounds} time(s) differently augmented, through the base; {step} steps behind it"
+        pairs = f"{recipe.base_pairs} of the pairs" if recipe.base_pairs else "every pair"
+        first = f"{recipe.base_crops} crops of each side of {pairs}, {recipe.base_rounds} time(s) differently augmented, through the base; {step} steps behind it"
     else:
         first = f"{step} steps of {recipe.encoder_pairs} pairs, {recipe.encoder_frames} crop(s) of each side"
         if stills and recipe.encoder_frames == 1:

@@ -69,6 +69,7 @@ class Recipe:
     base: str = later("")
     base_rounds: int = later(2)  # differently augmented rounds over all pairs
     base_crops: int = later(8)  # crops of each side of a pair in a round
+    base_pairs: int = later(0)  # only so many of the pairs, drawn once; 0: all
     base_epochs: int = later(30)
 
     # On dev only every n-th crop is looked at: for models without a head, whose mean over eight crops is near the one over forty.

@@ -220,8 +220,11 @@ def train_encoder(
 
 
 @torch.no_grad()
-def encode(encoder: nn.Module, crops: np.ndarray, batch: int = 128, fast: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Crops [n, size, size, 3] -> features [n, F] and the fake-minus-real logit of each crop [n]. `fast`: as while training."""
+def encode(encoder: nn.Module, crops: np.ndarray, batch: int = 8, fast: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Crops [n, size, size, 3] -> features [n, F] and the fake-minus-real logit of each crop [n]. `fast`: as while training.
+
+    The maps of eight crops stay in the processor's cache, which takes a third of the time that 128 at once do.
+    """
     with torch.autocast("cpu", torch.bfloat16, enabled=fast and BF16):
         parts = [encoder(to_tensor(crops[i : i + batch])) for i in range(0, len(crops), batch)]
     features, logits = (torch.cat(part).float() for part in zip(*parts))

@@ -87,6 +87,7 @@ RECIPE = Recipe(
     encoder=Encoder,
     head=Head,
     encoder_steps=200,
+    encoder_rate=2e-3,
     encoder_pairs=16,
     encoder_frames=1,
     feature_rounds=1,

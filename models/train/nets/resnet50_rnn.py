@@ -61,6 +61,7 @@ RECIPE = Recipe(
     base="resnet50",
     base_rounds=1,
     base_crops=40,
+    base_pairs=128,
     feature_rounds=1,
     weight_decay=0.1,
     compact=1,

@@ -142,6 +142,14 @@ def test_the_mean_of_two_points_of_a_run_can_be_asked_for(frame):
         torch.testing.assert_close(weights[name], (best[name] + last[name]) / 2)
 
 
+def test_where_time_is_short_the_same_few_pairs_of_both_kinds_go_through_the_base(crops, frame):
+    pairs = data.Pairs(data.read(crops, "train"), 4, 0.9)
+    few = frozen.order(pairs, dataclasses.replace(frame.recipe, base_pairs=10))
+    assert len(few) == 10 and set(few) < set(frozen.order(pairs, frame.recipe))
+    assert {fake is None for _, fake in few} == {True, False}
+    assert few == frozen.order(pairs, dataclasses.replace(frame.recipe, base_pairs=10))
+
+
 def test_other_pixels_are_never_taken_from_the_cache(frame):
     changed = dataclasses.replace(frame.recipe, margin=1.2)
     assert frozen.folder(changed) != frozen.folder(frame.recipe)

@@ -354,7 +354,8 @@ fn evaluate_sets_models_beside_each_other_and_makes_clips_worse() {
     let arguments = ["evaluate", "--clips", &list, "--root", root, "--model", model, "--out", &out];
     fails(&[&arguments[..], &["--model", model]].concat(), "given twice");
     fails(&[&arguments[..], &["--peer", "no/model.toml"]].concat(), "no peer no/model.toml");
-    let further = ["--peer", peer.to_str().unwrap(), "--degrade", "jpeg=30"];
+    fails(&[&arguments[..], &["--pool", "both=D,F"]].concat(), "no clip is of the dataset `F`; there are D, E");
+    let further = ["--peer", peer.to_str().unwrap(), "--degrade", "jpeg=30", "--pool", "both=D, E"];
     let said = text(&succeeds(&[&arguments[..], &further].concat()));
     assert!(said.contains("| tiny@1.0-2 (peer) |"), "{said}");
 
@@ -376,7 +377,8 @@ fn evaluate_sets_models_beside_each_other_and_makes_clips_worse() {
     assert!(models[0]["frame_mean"]["window_less_frame"]["auc_difference"].is_f64(), "{comparison}");
     assert!(models[1]["frame_mean"].is_null(), "single crops are all that a frame model has");
     let parts = comparison["parts"].as_array().unwrap();
-    assert_eq!(parts.iter().map(|part| &part["dataset"]).collect::<Vec<_>>(), ["", "D", "E"]);
+    assert_eq!(parts.iter().map(|part| &part["name"]).collect::<Vec<_>>(), ["all clips", "D", "E", "both"]);
+    assert_eq!(parts[3]["metrics"], parts[0]["metrics"], "both datasets are all there is");
     assert_eq!(parts[0]["first_less_other"][0]["auc_difference"], 0.0);
     assert!(parts[2]["first_less_other"][0].is_null(), "one clip is of one class");
     assert_eq!(comparison["controls"]["face_size"].as_f64().map(|auc| auc == 0.0 || auc == 1.0), Some(true));

@@ -1,8 +1,8 @@
 //! Models beside each other on the same clips: `comparison.md` and `.json`, and what degradations do to each.
 
-use std::{collections::BTreeSet, fmt::Write, path::Path};
+use std::{collections::BTreeSet, fmt::Write, path::Path, str::FromStr};
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 use gstdeepfake::inference::{Model, ModelPackage, SessionOptions, package::Graphs};
 use ndarray::{Array2, Array4};
 use serde::Serialize;
@@ -108,11 +108,46 @@ struct FrameMean {
     window_less_frame: Option<Difference>,
 }
 
-/// All clips, or those of one dataset.
+/// Datasets taken together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    name: String,
+    datasets: Vec<String>,
+}
+
+impl FromStr for Pool {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, datasets) = text.split_once('=').unwrap_or_default();
+        let datasets: Vec<_> = datasets.split(',').map(|dataset| dataset.trim().to_owned()).collect();
+        ensure!(
+            !name.trim().is_empty() && datasets.iter().all(|dataset| !dataset.is_empty()),
+            "`{text}` is not NAME=DATASET[,DATASET…]"
+        );
+        Ok(Self { name: name.trim().to_owned(), datasets })
+    }
+}
+
+impl Pool {
+    /// # Errors
+    /// If no clip is of one of the datasets.
+    pub fn check(&self, clips: &[Clip]) -> Result<()> {
+        let known: BTreeSet<&str> = clips.iter().map(|clip| clip.dataset.as_str()).collect();
+        match self.datasets.iter().find(|dataset| !known.contains(dataset.as_str())) {
+            Some(dataset) => {
+                let known = known.into_iter().collect::<Vec<_>>().join(", ");
+                bail!("--pool {}: no clip is of the dataset `{dataset}`; there are {known}", self.name)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// All clips, those of one dataset, or those of a pool.
 #[derive(Serialize)]
 struct Part<'a> {
-    /// Empty: all.
-    dataset: &'a str,
+    name: &'a str,
     /// In the order of the models.
     metrics: Vec<Metrics>,
     /// The first model's AUC less that of each further one, on the clips that both scored.
@@ -157,12 +192,13 @@ fn difference<'a>(rows: impl Iterator<Item = (&'a Clip, Option<f64>, Option<f64>
     auc_difference(&one, &other)
 }
 
-fn compare<'a>(runs: &'a [Run<'a>]) -> Comparison<'a> {
+fn compare<'a>(runs: &'a [Run<'a>], pools: &'a [Pool]) -> Comparison<'a> {
     let first = &runs[0];
     let datasets: BTreeSet<&str> = first.rows.iter().map(|(clip, _)| clip.dataset.as_str()).collect();
-    let named = datasets.into_iter().filter(|name| !name.is_empty());
-    let part = |dataset: &'a str| {
-        let belongs = |clip: &Clip| dataset.is_empty() || clip.dataset == dataset;
+    let named = datasets.into_iter().filter(|name| !name.is_empty()).map(|name| (name, vec![name]));
+    let pooled = pools.iter().map(|pool| (pool.name.as_str(), pool.datasets.iter().map(String::as_str).collect()));
+    let part = |(name, datasets): (&'a str, Vec<&str>)| {
+        let belongs = |clip: &Clip| datasets.is_empty() || datasets.contains(&clip.dataset.as_str());
         let metrics = runs.iter().map(|run| {
             let rows: Vec<Row> = run.rows.iter().copied().filter(|(clip, _)| belongs(clip)).collect();
             let scored = scored(&rows, |outcome| outcome.score);
@@ -172,7 +208,7 @@ fn compare<'a>(runs: &'a [Run<'a>]) -> Comparison<'a> {
             let rows = first.rows.iter().zip(&other.rows).filter(|((clip, _), _)| belongs(clip));
             difference(rows.map(|((clip, one), (_, other))| (*clip, one.score, other.score)))
         });
-        Part { dataset, metrics: metrics.collect(), first_less_other: first_less_other.collect() }
+        Part { name, metrics: metrics.collect(), first_less_other: first_less_other.collect() }
     };
     let told = |run: &'a Run<'a>| Told {
         model: &run.subject.name,
@@ -182,7 +218,7 @@ fn compare<'a>(runs: &'a [Run<'a>]) -> Comparison<'a> {
     };
     let auc = |score: &dyn Fn(&Outcome) -> Option<f64>| Roc::new(&scored(&first.rows, score)).map(|roc| roc.auc());
     Comparison {
-        parts: std::iter::once("").chain(named).map(part).collect(),
+        parts: std::iter::once(("all clips", vec![])).chain(named).chain(pooled).map(part).collect(),
         models: runs.iter().map(told).collect(),
         controls: Controls {
             face_size: auc(&|outcome| outcome.score.map(|_| outcome.face_size)),
@@ -207,8 +243,8 @@ fn frame_mean(run: &Run) -> Option<FrameMean> {
 
 /// Writes `comparison.md`, `comparison.json` and, for several models, their ROC curves into `out`. Returns the text of the
 /// first, and the names of all files.
-pub fn write(out: &Path, runs: &[Run]) -> Result<(String, Vec<String>)> {
-    let comparison = compare(runs);
+pub fn write(out: &Path, runs: &[Run], pools: &[Pool]) -> Result<(String, Vec<String>)> {
+    let comparison = compare(runs, pools);
     let text = markdown(&comparison);
     files::write(&out.join("comparison.md"), text.as_bytes())?;
     files::write(&out.join("comparison.json"), &serde_json::to_vec_pretty(&comparison)?)?;
@@ -246,10 +282,9 @@ fn signed(difference: Option<&Difference>) -> String {
 }
 
 fn markdown(comparison: &Comparison) -> String {
-    let name = |dataset: &str| if dataset.is_empty() { "all clips".to_owned() } else { dataset.to_owned() };
     let mut text = "# Comparison\n\nAUC with 95 % interval (bootstrap over groups).\n\n| model |".to_owned();
     for part in &comparison.parts {
-        let _ = write!(text, " {} |", name(part.dataset));
+        let _ = write!(text, " {} |", part.name);
     }
     text += " ms per face | MB |\n|---|";
     text += &"---|".repeat(comparison.parts.len() + 2);
@@ -267,8 +302,7 @@ fn markdown(comparison: &Comparison) -> String {
         for (told, metrics) in comparison.models.iter().zip(&part.metrics) {
             let Metrics { real, fake, abstained, balanced_accuracy, tpr, fpr, ece, .. } = metrics;
             let figures = [balanced_accuracy, tpr, fpr, ece].map(|figure| number(*figure)).join(" | ");
-            let part = name(part.dataset);
-            let _ = writeln!(text, "| {} | {part} | {real} | {fake} | {abstained} | {figures} |", told.model);
+            let _ = writeln!(text, "| {} | {} | {real} | {fake} | {abstained} | {figures} |", told.model, part.name);
         }
     }
     if let [first, others @ ..] = &comparison.models[..]
@@ -276,7 +310,7 @@ fn markdown(comparison: &Comparison) -> String {
     {
         let _ = write!(text, "\nAUC of {} less that of the others, paired:\n\n| other |", first.model);
         for part in &comparison.parts {
-            let _ = write!(text, " {} |", name(part.dataset));
+            let _ = write!(text, " {} |", part.name);
         }
         let _ = write!(text, "\n|---|{}\n", "---|".repeat(comparison.parts.len()));
         for (index, other) in others.iter().enumerate() {
@@ -372,4 +406,19 @@ pub fn write_robustness(out: &Path, runs: &[Run], degraded: &[Degraded]) -> Resu
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_is_a_name_and_its_datasets() {
+        let pool: Pool = "unseen swaps = Celeb-DF v2, GHOST".parse().unwrap();
+        assert_eq!(pool, Pool { name: "unseen swaps".into(), datasets: vec!["Celeb-DF v2".into(), "GHOST".into()] });
+        for wrong in ["", "name", "=A", "name=", "name=A,,B"] {
+            let said = wrong.parse::<Pool>().unwrap_err().to_string();
+            assert!(said.contains("is not NAME=DATASET"), "{said}");
+        }
+    }
 }

@@ -24,7 +24,7 @@ use gstdeepfake::{
 use serde::{Deserialize, Serialize};
 
 use crate::{clips, decode::Decoder, files, pool, progress::Progress};
-use compare::{Cost, Degraded, Run};
+use compare::{Cost, Degraded, Pool, Run};
 use degrade::Degradation;
 use metrics::{logit, sigmoid};
 
@@ -76,6 +76,9 @@ pub struct Args {
     /// or fps=N. May be given several times
     #[arg(long, value_name = "KIND=VALUE")]
     degrade: Vec<Degradation>,
+    /// Datasets to be measured together as well, such as "unseen swaps=Celeb-DF v2,GHOST". May be given several times
+    #[arg(long, value_name = "NAME=DATASET,…")]
+    pool: Vec<Pool>,
     /// What to run the model on; one that does not work is an error here
     #[arg(long, value_name = "DEVICE", default_value = "cpu",
           value_parser = ["auto", "cpu", "cuda", "tensorrt", "openvino"])]
@@ -151,6 +154,9 @@ impl Subject {
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let clips = clips::read(&args.list.clips, args.list.root.as_deref(), args.list.split.as_deref())?;
+    for pool in &args.pool {
+        pool.check(&clips)?;
+    }
     let subjects = subjects(&args)?;
     let workers = args.jobs.map_or_else(files::cores, usize::from);
     let folder =
@@ -175,7 +181,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     let runs: Vec<Run> =
         subjects.iter().zip(&clean).map(|(subject, outcomes)| beside(&clips, subject, outcomes)).collect();
-    let (comparison, names) = compare::write(&args.out, &runs)?;
+    let (comparison, names) = compare::write(&args.out, &runs, &args.pool)?;
     if subjects.len() > 1 {
         files::print(&comparison);
     }

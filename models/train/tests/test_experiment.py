@@ -1,6 +1,7 @@
 """A researcher adds a feature by adding a file: the same nets on any feature."""
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -10,28 +11,40 @@ import onnxruntime
 import pytest
 import torch
 
-from train import data, export, features, nets
+from train import data, export, features, nets, table
 from train.workspace import Workspace
 
-from .test_stages import run
 
-
-@pytest.mark.parametrize("name", ["cnn3-canny"])
-def test_a_feature_is_trained_on_and_ships_inside_the_encoder(name, crops, tmp_path):
-    done = run("all", crops, tmp_path, "--set", "encoder_steps=6", model=name)
+def make(target: str, *settings: str) -> str:
+    line = ["make", "--no-print-directory", "-o", "crops", target, f"PYTHON={sys.executable}", "THREADS=1", *settings]
+    done = subprocess.run(line, cwd=Path(__file__).parents[1], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    toml = tomllib.loads((tmp_path / "package/model.toml").read_text())
-    feature = name.split("-")[-1]
-    assert toml["input"]["feature"] == feature and toml["model"]["name"] == name
-    size = toml["input"]["width"]
-    session = onnxruntime.InferenceSession(tmp_path / "package/encoder.onnx")
-    assert session.get_inputs()[0].shape[1:] == [3, size, size]
-    text = (tmp_path / "package/README.md").read_text()
-    assert f"features/{feature}.onnx" in text and "$" not in text
-    table = subprocess.run(
-        [sys.executable, "-m", "train.table", str(tmp_path)], cwd=Path(__file__).parents[2], capture_output=True, text=True
-    )
-    assert table.returncode == 0 and len(table.stdout.splitlines()) == 3, table.stderr
+    return done.stdout
+
+
+def test_an_experiment_ships_its_feature_inside_the_encoder_and_prints_its_row(crops, tmp_path):
+    """As a user runs it, but for the crops, which are there."""
+    small = "encoder_steps=12 encoder_pairs=6 feature_rounds=1 head_epochs=6 head_batch=8 real_fakes=1.0 partial=0.0 h264_windows=0.0"
+    printed = make("experiment", "FEATURE=canny", f"CROPS={crops}", f"OUT={tmp_path}", f"SET={small}")
+    row = printed.splitlines()[-1]
+    assert row.startswith("| cnn-lstm-canny | ") and row.count("|") == len(table.HEAD) + 1
+    package = tmp_path / "cnn-lstm-canny/package"
+    toml = tomllib.loads((package / "model.toml").read_text())
+    assert toml["input"]["feature"] == "canny" and toml["model"]["name"] == "cnn-lstm-canny"
+    session = onnxruntime.InferenceSession(package / "encoder.onnx")
+    assert session.get_inputs()[0].shape[1:] == [3, toml["input"]["width"], toml["input"]["height"]]
+    text = (package / "README.md").read_text()
+    assert "features/canny.onnx" in text and "$" not in text
+    # The table has a row for each model that was trained.
+    shutil.copytree(tmp_path / "cnn-lstm-canny", tmp_path / "another")
+    rows = make("table", f"OUT={tmp_path}").splitlines()[-4:]
+    assert [line.split("|")[1].strip() for line in rows] == ["model", "---", "another", "cnn-lstm-canny"]
+
+
+def test_each_stage_is_a_target_of_make():
+    line = ["make", "-n", "stage-head", "MODEL=cnn3", "WORK=here"]
+    done = subprocess.run(line, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert "-m train head --model cnn3 --work here" in done.stdout, done.stderr
 
 
 def test_every_net_computes_in_onnx_what_it_does_in_pytorch(tmp_path):

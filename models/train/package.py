@@ -182,7 +182,7 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
         "train_fakes": str(sum(track.label == data.FAKE for track in train)),
         "train_groups": str(len({track.group for track in train})),
         "paired_fakes": str(len(pairs.partners)),
-        "twin_fakes": str(len(pairs.twins)),
+        "twin_sentence": twin_sentence(work, len(pairs.twins)),
         "encoder_steps": str(measured["encoder_step"]),
         "encoder_pairs": str(work.recipe.encoder_pairs),
         "head_epochs": str(measured["head_epoch"]),
@@ -217,6 +217,13 @@ def training_sentence(work: Workspace, measured: dict, stills: int) -> str:
         if stills and recipe.encoder_frames == 1:
             first += f", pseudo-fakes taking faces from {stills:,} photographs too"
     return first + (f"; then {measured['head_epoch']} epochs of windows" if recipe.head else "")
+
+
+def twin_sentence(work: Workspace, count: int) -> str:
+    first = f"{count} fakes have their very original among the clips"
+    if work.recipe.alignment == "five-point":
+        return f"{first} and are shown beside the same moments of it."
+    return f"{first}: both are shown on the same frames and pixels, {work.recipe.partial:.0%} of the time with only a part of the forgery blended in."
 
 
 def result_sentence(work: Workspace, measured: dict) -> str:

@@ -3,7 +3,7 @@
 Three things are changed. The original could not learn as it was (its first LSTM matrix had 97 million weights for 300
 clips), so each convolution is followed by a batch normalisation, and the last map is averaged to a 4 x 4 grid and
 normalised before the LSTM sees it, which leaves 0.9 million weights in all. And the LSTM's answer is averaged with the
-mean of the single crops' (see Head).
+mean of the single crops' (see head.py).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import nn
 from .. import features
 from ..front import Fronted
 from ..recipe import Recipe
+from .head import WithFrameMean
 
 FEATURES = 64 * 4 * 4
 
@@ -56,28 +57,20 @@ class Encoder(nn.Module):
         return features, self.frame(self.dropout(features))
 
 
-class Head(nn.Module):
-    """Features of a window [N, T, 1024] -> logits [N, 2] (real, fake). Any T; trained on 20 to 40.
-
-    Half of the answer is the mean of the single crops' logits, as the encoder learnt them from far more clips than there
-    are windows; the LSTM learns what that leaves over. Alone, it did little better than chance on people it had not seen.
-    """
+class Head(WithFrameMean):
+    """Features of a window [N, T, 1024] -> logits [N, 2] (real, fake)."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(FEATURES)
         self.dropout = nn.Dropout(0.3)
         self.lstm = nn.LSTM(FEATURES, 64, batch_first=True)
         self.dense = nn.Sequential(
             nn.Linear(64, 1024), nn.ReLU(), nn.Dropout(0.3), nn.Linear(1024, 512), nn.ReLU(), nn.Linear(512, 2)
         )
-        self.frame = nn.Linear(FEATURES, 2).requires_grad_(False)
 
-    def start_from(self, encoder: Encoder | Fronted) -> None:
-        self.frame.load_state_dict(encoder.frame.state_dict())
-
-    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+    def over_time(self, windows: torch.Tensor) -> torch.Tensor:
         states, _ = self.lstm(self.dropout(windows))
-        return 0.5 * self.dense(states[:, -1]) + 0.5 * self.frame(windows).mean(dim=1)
+        return self.dense(states[:, -1])
 
 
 RECIPE = Recipe(

@@ -11,6 +11,7 @@ from torch import nn
 from .. import bases
 from ..front import Fronted
 from ..recipe import Recipe
+from .head import WithFrameMean
 
 SIZE, FEATURES = 112, 2048
 
@@ -29,22 +30,18 @@ class Behind(nn.Module):
         return features, self.frame(self.dropout(features))
 
 
-class Head(nn.Module):
-    """Features of a window [N, T, 2048] -> logits [N, 2]: half the LSTM's answer, half the mean of the single crops'."""
+class Head(WithFrameMean):
+    """Features of a window [N, T, 2048] -> logits [N, 2] (real, fake)."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(FEATURES)
         self.dropout = nn.Dropout(0.5)
         self.lstm = nn.LSTM(FEATURES, 64, batch_first=True)
         self.dense = nn.Linear(64, 2)
-        self.frame = nn.Linear(FEATURES, 2).requires_grad_(False)
 
-    def start_from(self, encoder: Fronted) -> None:
-        self.frame.load_state_dict(encoder.frame.state_dict())
-
-    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+    def over_time(self, windows: torch.Tensor) -> torch.Tensor:
         states, _ = self.lstm(self.dropout(windows))
-        return 0.5 * self.dense(states[:, -1]) + 0.5 * self.frame(windows).mean(dim=1)
+        return self.dense(states[:, -1])
 
 
 def encoder() -> Fronted:
@@ -61,7 +58,7 @@ RECIPE = Recipe(
     base="resnet50",
     base_rounds=1,
     base_crops=40,
-    base_pairs=128,
+    base_pairs=64,
     feature_rounds=1,
     weight_decay=0.1,
     compact=1,

@@ -61,7 +61,7 @@ fn a_sequence_model_encodes_crops_and_scores_windows() {
     let model = Package::sequence().load().unwrap();
     assert_eq!(model.package().full_name(), "tiny@1.0");
     assert_eq!(model.device(), Device::Cpu);
-    assert_eq!(model.fallback(), None);
+    assert_eq!(model.placement().reason, None);
     let encoded = model.encode(crops(&[[255.0, 0.0, 51.0], [0.0, 127.5, 0.0]]).view_mut()).unwrap();
     assert_near(&encoded[0].feature, &[1.0, 0.0, 0.2]);
     assert_near(&encoded[1].feature, &[0.0, 0.5, 0.0]);
@@ -256,13 +256,13 @@ fn a_device_that_does_not_work_falls_back_loudly_or_fails_if_required() {
         return;
     }
     assert_eq!(model.device(), Device::Cpu);
-    assert!(model.fallback().unwrap().contains("cuda does not work"), "{:?}", model.fallback());
+    assert!(model.placement().reason.unwrap().contains("cuda does not work"), "{:?}", model.placement().reason);
     // Even though a worker that fell back is at hand.
     let required = SessionOptions { require_device: true, ..cuda };
     let error = Model::load(Package::sequence().read().unwrap(), &required).unwrap_err();
     assert!(matches!(&error, InferenceError::Device { device: Device::Cuda, .. }), "{error}");
     // Who asks for the CPU gets it without a complaint.
-    assert_eq!(Package::sequence().load().unwrap().fallback(), None);
+    assert_eq!(Package::sequence().load().unwrap().placement().reason, None);
 }
 
 // Broken packages: the folder and its description.

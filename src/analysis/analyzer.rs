@@ -15,7 +15,7 @@ use super::quality::{QualityGate, QualityLimits};
 use super::tracker::Track;
 use super::verdict::{Thresholds, Verdict, certainty};
 use super::window::{Grid, Window};
-use crate::inference::Model;
+use crate::inference::{Model, Placement};
 use crate::report::{FaceReport, FrameReport, SCHEMA};
 
 /// How frames are analysed; everything a user may set but the model and the device.
@@ -95,6 +95,11 @@ impl Analyzer {
 
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// On what the face detector runs right now; `None` where faces are given.
+    pub fn detector_placement(&self) -> Option<Placement> {
+        self.follower.placement()
     }
 
     /// Judges by another model from the next frame on, and gives the old one back. Faces are followed as before, with the same

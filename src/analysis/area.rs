@@ -203,6 +203,7 @@ mod tests {
         let plane = Plane { data: source, stride: columns * channels };
         let size = (columns, source.len() / columns / channels);
         let mut target = vec![0; width * height * channels];
+        let mut plain = target.clone();
         let mut shrinker = Shrinker::default();
         match channels {
             1 => shrinker.shrink::<1>(plane, size, width, &mut target),
@@ -210,6 +211,13 @@ mod tests {
             3 => shrinker.shrink::<3>(plane, size, width, &mut target),
             _ => shrinker.shrink::<4>(plane, size, width, &mut target),
         }
+        match channels {
+            1 => shrinker.shrink_anywhere::<1>(plane, size, width, &mut plain),
+            2 => shrinker.shrink_anywhere::<2>(plane, size, width, &mut plain),
+            3 => shrinker.shrink_anywhere::<3>(plane, size, width, &mut plain),
+            _ => shrinker.shrink_anywhere::<4>(plane, size, width, &mut plain),
+        }
+        assert!(target == plain, "what it is compiled for makes a difference");
         target
     }
 

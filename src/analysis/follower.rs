@@ -6,6 +6,7 @@ use super::frame::{ColorRange, FrameView, PixelFormat, Plane};
 use super::sampler::{ChannelOrder, PixelRect, Sampler};
 use super::tracker::cut::{self, CutDetector};
 use super::tracker::{Track, Tracker, TrackerSettings};
+use crate::inference::Placement;
 
 /// A track is continued, though never begun, by detections down to this part of the detection threshold.
 const DOUBTFUL: f32 = 0.5;
@@ -59,6 +60,11 @@ impl FaceFollower {
     pub fn set_settings(&mut self, settings: FollowerSettings) {
         self.tracker.set_settings(tracker_settings(&settings));
         self.settings = settings;
+    }
+
+    /// On what the detector runs right now.
+    pub fn placement(&self) -> Option<Placement> {
+        self.detector.as_ref().map(FaceDetector::placement)
     }
 
     /// Finds and follows the faces of `frame`. Returns every followed face, in the order of ids, also those hidden right now.

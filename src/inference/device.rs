@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
+use ort::ep::cuda::ConvAlgorithmSearch;
+use ort::ep::{self, ArenaExtendStrategy, ExecutionProvider, ExecutionProviderDispatch};
 
 /// What runs the graphs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,12 +35,35 @@ pub enum DeviceRequest {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionOptions {
     pub device: DeviceRequest,
-    /// Whether a device that was asked for by name and does not work is an error. With `false` the CPU takes over and
-    /// [`Worker::fallback`](super::Worker::fallback) says why.
+    /// Whether a device that was asked for by name and does not work, or is lost later, is an error. With `false` the CPU takes
+    /// over and [`Placement::reason`] says why.
     pub require_device: bool,
     /// CPU threads of one graph; 0 leaves the number to ONNX Runtime (one per physical core). With 1 the same input
     /// gives the same output bit for bit.
     pub threads: usize,
+}
+
+/// On what graphs run right now, and why not on what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// `None` while a required device is lost.
+    pub active: Option<Device>,
+    /// Why it is not the device that was asked for; `None` if it is.
+    pub reason: Option<String>,
+}
+
+impl Placement {
+    /// On the device that was asked for.
+    pub(super) fn on(device: Device) -> Self {
+        Self { active: Some(device), reason: None }
+    }
+}
+
+impl SessionOptions {
+    /// Whether nothing may take the place of this device.
+    pub(super) fn requires(&self, device: Device) -> bool {
+        self.require_device && device != Device::Cpu && self.device.named() == Some(device)
+    }
 }
 
 impl Device {
@@ -65,49 +89,70 @@ impl Device {
         .unwrap_or(false)
     }
 
-    /// Whether a batch takes less time than its parts one by one. On CPUs it does not; TensorRT would build an engine, for
-    /// minutes, for each new length of a batch.
+    /// Whether a batch takes less time than its parts one by one. On CPUs it does not; TensorRT
+    /// [takes them one by one](Self::takes_one_by_one).
     pub(super) fn gains_by_batches(self) -> bool {
         self == Self::Cuda
     }
 
-    /// ONNX Runtime's providers for this device, in order. `threads` as in [`SessionOptions`].
-    pub(super) fn providers(self, threads: usize) -> Vec<ExecutionProviderDispatch> {
+    /// Whether each new size of a batch costs minutes: TensorRT builds an engine for it, in mid-stream.
+    pub(super) fn takes_one_by_one(self) -> bool {
+        self == Self::TensorRt
+    }
+
+    /// ONNX Runtime's providers for a session of the graph with this sha256, in order. `threads` as in [`SessionOptions`].
+    ///
+    /// The lines for CUDA and TensorRT have never run on a GPU: they are written after ONNX Runtime's documentation of its
+    /// execution providers.
+    pub(super) fn providers(self, threads: usize, sha256: &str) -> Vec<ExecutionProviderDispatch> {
         // Without `error_on_failure` a provider that cannot load is silently left out, and the CPU does its work.
         match self {
             Self::Cpu => vec![],
-            Self::Cuda => vec![ep::CUDA::default().build().error_on_failure()],
+            Self::Cuda => vec![cuda().build().error_on_failure()],
             Self::TensorRt => {
                 let mut tensorrt = ep::TensorRT::default();
                 if self.is_built_in()
-                    && let Some(cache) = engine_cache()
+                    && let Some(cache) = cache()
                 {
+                    // What a cached engine is called says nothing of the weights in it: each graph has a folder of its own.
+                    let engines = cache.join("tensorrt").join(sha256);
                     tensorrt = tensorrt
                         .with_engine_cache(true)
-                        .with_engine_cache_path(cache.display())
+                        .with_engine_cache_path(engines.display())
+                        // How fast each kernel is does not depend on the weights.
                         .with_timing_cache(true)
-                        .with_timing_cache_path(cache.display());
+                        .with_timing_cache_path(cache.join("tensorrt").display());
+                    // A failure shows when ONNX Runtime writes there.
+                    let _ = std::fs::create_dir_all(&engines);
                 }
-                vec![tensorrt.build().error_on_failure(), ep::CUDA::default().build().error_on_failure()]
+                vec![tensorrt.build().error_on_failure(), cuda().build().error_on_failure()]
             }
             Self::OpenVino => {
-                let openvino = ep::OpenVINO::default();
-                let openvino = if threads > 0 { openvino.with_num_threads(threads) } else { openvino };
+                let mut openvino = ep::OpenVINO::default();
+                if threads > 0 {
+                    openvino = openvino.with_num_threads(threads);
+                }
                 vec![openvino.build().error_on_failure()]
             }
         }
     }
 }
 
-/// Folder in which TensorRT keeps its engines, so that only the first start takes minutes.
-fn engine_cache() -> Option<PathBuf> {
+fn cuda() -> ep::CUDA {
+    ep::CUDA::default()
+        // The default times every algorithm for every new shape, and pictures around faces have many shapes.
+        .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic)
+        // The default doubles what it takes each time; a GPU is shared with decoders, encoders and other processes.
+        .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
+}
+
+/// The user's folder for what can be made again.
+fn cache() -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?
-        .join("gst-plugin-deepfake/tensorrt");
-    std::fs::create_dir_all(&cache).ok()?;
-    Some(cache)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    Some(cache.join("gst-plugin-deepfake"))
 }
 
 impl DeviceRequest {

@@ -6,7 +6,9 @@
 //! | [`runtime`] | finding and loading ONNX Runtime, once per process, when it is first needed |
 //! | [`device`] | which processor runs the graphs, and why it is not the one that was asked for |
 //! | [`package`] | `model.toml`: **the format of a model package is written down there** |
+//! | [`graph`] | one ONNX graph: its file, a session of it, a run |
 //! | [`worker`] | the sessions of some graphs, shared by the whole process: whose turn it is |
+//! | `standby` | a device that is lost in mid-stream: the CPU takes over until it is back |
 //! | [`model`] | a package at work: crops in, features out; windows in, logits out |
 //! | [`error`] | what can go wrong, each with its cause and what mends it |
 //!
@@ -15,13 +17,15 @@
 
 pub mod device;
 pub mod error;
+pub mod graph;
 pub mod model;
 pub mod package;
 pub mod places;
 pub mod runtime;
+mod standby;
 pub mod worker;
 
-pub use device::{Device, DeviceRequest, SessionOptions};
+pub use device::{Device, DeviceRequest, Placement, SessionOptions};
 pub use error::InferenceError;
 pub use model::{Encoded, Model};
 pub use package::ModelPackage;

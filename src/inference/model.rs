@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ndarray::{Array2, Array4, ArrayView2, ArrayView3, ArrayViewD, ArrayViewMut4, Axis, IxDyn, concatenate};
+use ndarray::{
+    Array2, Array4, ArrayView2, ArrayView3, ArrayView4, ArrayViewD, ArrayViewMut4, Axis, IxDyn, concatenate,
+};
 
-use super::device::{Device, SessionOptions};
+use super::device::{Device, Placement, SessionOptions};
 use super::error::InferenceError;
+use super::graph::{GraphInfo, show_shape};
 use super::package::{Encoder, Graph, Graphs, ModelPackage};
-use super::worker::{GraphInfo, Worker, show_shape};
+use super::worker::Worker;
 
 /// Index of the encoder, or of the only graph, in the worker.
 const FIRST: usize = 0;
@@ -52,7 +55,11 @@ impl Model {
     /// [`InferenceError`], with file, key, cause and what mends it.
     pub fn load(package: ModelPackage, options: &SessionOptions) -> Result<Self, InferenceError> {
         let files = package.graphs.all().into_iter().map(Graph::read).collect::<Result<_, _>>()?;
-        let worker = Worker::shared_graphs(files, options)?;
+        Self::with_worker(package, Worker::shared_graphs(files, options)?)
+    }
+
+    /// As [`load`](Self::load), with the package's graphs already loaded.
+    pub(crate) fn with_worker(package: ModelPackage, worker: Arc<Worker>) -> Result<Self, InferenceError> {
         let outputs = check(&package, worker.graphs())?;
         let model = Self { package, worker, outputs };
         model.try_out()?;
@@ -63,14 +70,14 @@ impl Model {
         &self.package
     }
 
-    /// Device that runs the graphs.
+    /// Device that runs the graphs, or did until it was lost.
     pub fn device(&self) -> Device {
         self.worker.device()
     }
 
-    /// Why it is not the device that was asked for; `None` if it is.
-    pub fn fallback(&self) -> Option<&str> {
-        self.worker.fallback()
+    /// On what the graphs run right now. A device may be lost and come back.
+    pub fn placement(&self) -> Placement {
+        self.worker.placement()
     }
 
     /// Numbers in one crop's feature.
@@ -110,15 +117,36 @@ impl Model {
                 .outer_iter()
                 .map(|crop| Encoded { feature: crop.iter().copied().collect(), frame_logit: None })
                 .collect()),
-            Graphs::Frame(graph) => self.worker.run(FIRST, crops.into_dyn(), |outputs| {
+            Graphs::Frame(graph) => self.encode_batches(crops, |outputs, _| {
                 let logits = self.logits(graph, &outputs[self.outputs.first])?;
                 Ok(logits.into_iter().map(|logit| Encoded { feature: vec![logit], frame_logit: Some(logit) }).collect())
-            })?,
+            }),
             Graphs::Split { encoder, .. } => {
-                let count = crops.len_of(Axis(0));
-                self.worker.run(FIRST, crops.into_dyn(), |outputs| self.encoded(encoder, outputs, count))?
+                self.encode_batches(crops, |outputs, count| self.encoded(encoder, outputs, count))
             }
         }
+    }
+
+    /// Runs the encoder over crops in batches that suit the device; `read` is given the outputs for so many of them.
+    fn encode_batches(
+        &self,
+        crops: ArrayView4<f32>,
+        read: impl Fn(&[ArrayViewD<f32>], usize) -> Result<Vec<Encoded>, InferenceError>,
+    ) -> Result<Vec<Encoded>, InferenceError> {
+        let count = crops.len_of(Axis(0));
+        let mut encoded = Vec::with_capacity(count);
+        for batch in crops.axis_chunks_iter(Axis(0), self.most_rows(FIRST).min(count)) {
+            let count = batch.len_of(Axis(0));
+            encoded.append(&mut self.worker.run(FIRST, batch.into_dyn(), |outputs| read(outputs, count))??);
+        }
+        Ok(encoded)
+    }
+
+    /// Rows of a batch for this graph.
+    fn most_rows(&self, index: usize) -> usize {
+        let takes_one = self.worker.graphs()[index].input.shape[0] == Some(1);
+        let one_by_one = self.placement().active.is_some_and(Device::takes_one_by_one);
+        if takes_one || one_by_one { 1 } else { usize::MAX }
     }
 
     /// The encoder's outputs for `count` crops.
@@ -187,7 +215,7 @@ impl Model {
         for (position, window) in windows.iter().enumerate() {
             by_length.entry(window.nrows()).or_default().push(position);
         }
-        let most = if self.worker.graphs()[index].input.shape[0] == Some(1) { 1 } else { windows.len() };
+        let most = self.most_rows(index);
         let mut logits = vec![0.0; windows.len()];
         for positions in by_length.values().flat_map(|positions| positions.chunks(most)) {
             let views: Vec<_> = positions.iter().map(|&position| windows[position].insert_axis(Axis(0))).collect();

@@ -54,8 +54,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::error::{InferenceError, Searched};
+use super::graph::{GraphFile, read_limited};
 use super::places;
-use super::worker::{GraphFile, read_limited};
 use crate::analysis::cropper::{Alignment, CropSpec};
 use crate::analysis::sampler::ChannelOrder;
 

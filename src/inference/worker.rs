@@ -6,85 +6,35 @@
 //! that no channel can starve another; a caller waits for one run at a time, so that the queue is never longer than there
 //! are channels.
 //!
+//! A device that is lost on the way is the [`standby`](super::standby)'s matter.
+//!
 //! Where the device gains by it (a GPU; on CPUs a batch of eight takes eight times as long as one), those that wait when a
 //! session comes free are joined into one batch, which the first of them runs for all. Nobody waits for a batch to fill.
 
-use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use ndarray::{ArrayD, ArrayViewD, Axis, Slice, concatenate};
 use ort::session::Session;
-use ort::session::builder::SessionBuilder;
-use ort::value::{TensorElementType, TensorRef, ValueType};
-use sha2::{Digest, Sha256};
 
-use super::device::{Device, DeviceRequest, SessionOptions};
+use super::device::{Device, DeviceRequest, Placement, SessionOptions};
 use super::error::InferenceError;
+use super::graph::{self, GraphFile, GraphInfo, Port, panic_text, show_shape};
 use super::runtime;
+use super::standby::{Open, Standby, open_all};
 
 /// Rows of a joined batch: with more, those at its end would wait longer than by themselves.
 const MOST_ROWS: usize = 32;
 
-/// ONNX files larger than this are refused: no live model is, and a wrong path may be.
-const MOST_BYTES: u64 = 1 << 30;
-
-/// An ONNX file, read once, so that what was checked is what runs.
-pub struct GraphFile {
-    pub path: PathBuf,
-    /// Lower-case hexadecimal.
-    pub sha256: String,
-    bytes: Vec<u8>,
-}
-
-impl GraphFile {
-    /// # Errors
-    /// [`InferenceError::File`] if it cannot be read, is no regular file or is larger than 1 GiB.
-    pub fn read(path: &Path) -> Result<Self, InferenceError> {
-        let bytes = read_limited(path, MOST_BYTES)?;
-        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { path: path.into(), sha256, bytes })
-    }
-}
-
-/// Reads a regular file of at most `most` bytes.
-pub(super) fn read_limited(path: &Path, most: u64) -> Result<Vec<u8>, InferenceError> {
-    let fault = |cause: String, mend| InferenceError::File { path: path.into(), cause, mend };
-    let failed = |error: std::io::Error| fault(error.to_string(), "Check the path and its permissions");
-    let metadata = std::fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(fault("it is not a regular file".into(), "Name a file"));
-    }
-    if metadata.len() > most {
-        return Err(fault(format!("it has {} bytes, more than {most}", metadata.len()), "Name another file"));
-    }
-    std::fs::read(path).map_err(failed)
-}
-
-/// One input or output of a graph.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
-    pub name: String,
-    /// `None` where the dimension is free.
-    pub shape: Vec<Option<usize>>,
-}
-
-/// What a graph says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GraphInfo {
-    pub path: PathBuf,
-    pub input: Port,
-    pub outputs: Vec<Port>,
-}
-
 /// Some graphs, loaded on one device. Kept alive by its `Arc`s.
 pub struct Worker {
-    graphs: Vec<GraphInfo>,
-    lanes: Vec<Lane>,
-    device: Device,
-    fallback: Option<String>,
+    graphs: Arc<[GraphInfo]>,
+    lanes: Arc<[Lane]>,
+    placement: Arc<Mutex<Placement>>,
+    /// `None` on the CPU, than which nothing is safer.
+    standby: Option<Arc<Standby>>,
     /// Why no session can be trusted any more.
     death: OnceLock<String>,
 }
@@ -98,8 +48,16 @@ struct Lane {
 
 struct LaneState {
     /// `None` while somebody runs it. Idle only while nobody waits.
-    session: Option<Session>,
+    runner: Option<Runner>,
+    /// What is to take its place once that run is over.
+    successor: Option<Runner>,
     queue: VecDeque<Arc<Seat>>,
+}
+
+/// A session, and where it runs.
+struct Runner {
+    session: Session,
+    device: Device,
 }
 
 /// Where one caller waits.
@@ -113,7 +71,7 @@ struct Seat {
 /// What a caller has waited for.
 enum Turn {
     /// The session is his.
-    Lead(Session),
+    Lead(Runner),
     /// Somebody ran his input in a batch.
     Done(Result<Vec<ArrayD<f32>>, InferenceError>),
     /// The worker is dead.
@@ -124,6 +82,8 @@ enum Turn {
 struct Key {
     sha256s: Vec<String>,
     device: DeviceRequest,
+    /// Without the CPU to fall back on it is another worker.
+    required: bool,
     threads: usize,
 }
 
@@ -150,13 +110,15 @@ impl Worker {
     /// As there.
     pub fn shared_graphs(files: Vec<GraphFile>, options: &SessionOptions) -> Result<Arc<Self>, InferenceError> {
         runtime::get()?;
+        let device = match options.device.candidates()[..] {
+            // Where only the CPU is left, "auto" and "cpu" are the same worker.
+            [only] => only.into(),
+            _ => options.device,
+        };
         let key = Key {
             sha256s: files.iter().map(|file| file.sha256.clone()).collect(),
-            device: match options.device.candidates()[..] {
-                // Where only the CPU is left, "auto" and "cpu" are the same worker.
-                [only] => only.into(),
-                _ => options.device,
-            },
+            device,
+            required: device.named().is_some_and(|device| options.requires(device)),
             threads: options.threads,
         };
         let slot = {
@@ -169,22 +131,23 @@ impl Worker {
             workers.entry(key).or_default().clone()
         };
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(worker) = slot.upgrade().filter(|worker| worker.serves(options)) {
+        if let Some(worker) = slot.upgrade().filter(|worker| worker.death.get().is_none()) {
             return Ok(worker);
         }
-        let worker = Arc::new(Self::start(&files, options)?);
+        let worker = Arc::new(Self::start(files, options)?);
         *slot = Arc::downgrade(&worker);
         Ok(worker)
     }
 
-    /// Device that runs the graphs.
-    pub fn device(&self) -> Device {
-        self.device
+    /// On what the graphs run right now. A device may be lost and come back.
+    pub fn placement(&self) -> Placement {
+        lock(&self.placement).clone()
     }
 
-    /// Why it is not the device that was asked for; `None` if it is.
-    pub fn fallback(&self) -> Option<&str> {
-        self.fallback.as_deref()
+    /// Device that runs the graphs, or did until it was lost.
+    pub fn device(&self) -> Device {
+        let lost = || self.standby.as_ref().map_or(Device::Cpu, |standby| standby.device);
+        lock(&self.placement).active.unwrap_or_else(lost)
     }
 
     /// The graphs, in the order of the files.
@@ -196,8 +159,8 @@ impl Worker {
     ///
     /// # Errors
     /// [`InferenceError::Input`] if the input's shape does not fit, [`InferenceError::Run`] if ONNX Runtime fails,
-    /// [`InferenceError::NotFinite`] if an output holds NaN or infinity, [`InferenceError::WorkerGone`] after a panic
-    /// in ONNX Runtime or a reader.
+    /// [`InferenceError::NotFinite`] if an output holds NaN or infinity, [`InferenceError::Device`] while a required device is
+    /// lost, [`InferenceError::WorkerGone`] after a panic in ONNX Runtime or a reader.
     pub fn run<R>(
         &self,
         graph: usize,
@@ -214,8 +177,9 @@ impl Worker {
                 cause: format!("takes {}, given {:?}", show_shape(&info.input.shape), input.shape()),
             });
         }
-        let mut session = match self.enter(lane, &input) {
-            Turn::Lead(session) => session,
+        self.refuse()?;
+        let mut runner = match self.enter(lane, &input) {
+            Turn::Lead(runner) => runner,
             Turn::Done(outputs) => {
                 let outputs = outputs?;
                 return Ok(read(&outputs.iter().map(|array| array.view()).collect::<Vec<_>>()));
@@ -226,20 +190,20 @@ impl Worker {
         let mut read = Some(read);
         let result = catch_unwind(AssertUnwindSafe(|| {
             if !others.is_empty() {
-                if let Some(result) = run_joined(&mut session, info, &input, &others, &mut read) {
+                if let Some(result) = run_joined(&mut runner.session, info, &input, &others, &mut read) {
                     return result;
                 }
                 // Each by itself: one of them may have spoilt it for all.
                 for seat in &others {
                     let own = seat.input.as_ref().expect("only who brought his input is joined");
-                    seat.call(Turn::Done(run(&mut session, info, own.view(), owned)));
+                    seat.call(Turn::Done(self.run_safely(graph, &mut runner, &own.view(), &mut Some(owned))));
                 }
             }
-            run(&mut session, info, input, read.take().expect("nobody has read yet"))
+            self.run_safely(graph, &mut runner, &input, &mut read)
         }));
         match result {
             Ok(result) => {
-                self.leave(lane, session);
+                self.leave(lane, runner);
                 result
             }
             Err(panic) => {
@@ -256,8 +220,8 @@ impl Worker {
         if self.death.get().is_some() {
             return Turn::Gone;
         }
-        if let Some(session) = state.session.take() {
-            return Turn::Lead(session);
+        if let Some(runner) = state.runner.take() {
+            return Turn::Lead(runner);
         }
         let input = lane.joins.then(|| input.to_owned());
         let seat = Arc::new(Seat { turn: Mutex::new(None), called: Condvar::new(), input });
@@ -267,17 +231,106 @@ impl Worker {
     }
 
     /// Gives the session to the next who waits.
-    fn leave(&self, lane: &Lane, session: Session) {
+    fn leave(&self, lane: &Lane, runner: Runner) {
         let mut state = lane.state();
         if self.death.get().is_some() {
             return;
         }
+        let successor = state.successor.take();
+        // Dropped after the lock.
+        let (runner, _retired) = match successor {
+            Some(successor) => (successor, Some(runner)),
+            None => (runner, None),
+        };
         match state.queue.pop_front() {
             Some(seat) => {
                 drop(state);
-                seat.call(Turn::Lead(session));
+                seat.call(Turn::Lead(runner));
             }
-            None => state.session = Some(session),
+            None => {
+                state.runner = Some(runner);
+                drop(state);
+            }
+        }
+    }
+
+    /// Runs it; where a device fails that can be done without, on the CPU.
+    fn run_safely<R, F: FnOnce(&[ArrayViewD<f32>]) -> R>(
+        &self,
+        graph: usize,
+        runner: &mut Runner,
+        input: &ArrayViewD<f32>,
+        read: &mut Option<F>,
+    ) -> Result<R, InferenceError> {
+        let mut once = |session: &mut Session| {
+            let read = |outputs: &[ArrayViewD<f32>]| read.take().expect("nobody has read yet")(outputs);
+            graph::run(session, &self.graphs[graph], input.view(), read)
+        };
+        match (once(&mut runner.session), &self.standby) {
+            (Err(error), Some(standby)) if runner.device != Device::Cpu => {
+                self.rescue(standby, graph, runner, input, error, once)
+            }
+            (result, _) => result,
+        }
+    }
+
+    /// A run has failed with `error` on a device that may be lost. `once` runs it on another session.
+    fn rescue<R>(
+        &self,
+        standby: &Arc<Standby>,
+        graph: usize,
+        runner: &mut Runner,
+        input: &ArrayViewD<f32>,
+        error: InferenceError,
+        mut once: impl FnMut(&mut Session) -> Result<R, InferenceError>,
+    ) -> Result<R, InferenceError> {
+        let mut watch = standby.watch();
+        // Of two graphs that fail at the same time the second finds what has been done about the first.
+        self.refuse()?;
+        let successor = self.lanes[graph].state().successor.take();
+        if let Some(successor) = successor {
+            drop(watch);
+            *runner = successor;
+            return once(&mut runner.session);
+        }
+        let Ok(mut sessions) = watch.cpu_sessions(standby) else { return Err(error) };
+        let result = once(&mut sessions[graph]);
+        if result.is_err() {
+            // It is not the device's fault.
+            watch.keep(sessions);
+            return Err(error);
+        }
+        let placement = self.placement.clone();
+        *lock(&placement) = standby.lost(&error);
+        if !standby.required {
+            replace(&self.lanes, sessions, Device::Cpu);
+            if let Some(successor) = self.lanes[graph].state().successor.take() {
+                *runner = successor;
+            }
+        }
+        let (graphs, lanes, input, device) =
+            (self.graphs.clone(), self.lanes.clone(), input.to_owned(), standby.device);
+        let try_out = move |sessions: &mut [Session]| {
+            graph::run(&mut sessions[graph], &graphs[graph], input.view(), |_| ()).map_err(|error| error.to_string())
+        };
+        let take_over = move |sessions| {
+            replace(&lanes, sessions, device);
+            *lock(&placement) = Placement::on(device);
+        };
+        watch.regain(standby, try_out, take_over);
+        drop(watch);
+        self.refuse()?;
+        result
+    }
+
+    /// # Errors
+    /// [`InferenceError::Device`] while a required device is lost.
+    fn refuse(&self) -> Result<(), InferenceError> {
+        match (lock(&self.placement).clone(), &self.standby) {
+            (Placement { active: None, reason }, Some(standby)) => {
+                Err(InferenceError::Device { device: standby.device, cause: reason.unwrap_or_default() })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -285,7 +338,7 @@ impl Worker {
     fn die(&self, cause: String) {
         // Said first, so that whoever is called can read why, and nobody joins a queue behind our back.
         let _ = self.death.set(cause);
-        for lane in &self.lanes {
+        for lane in &*self.lanes {
             let waiting = std::mem::take(&mut lane.state().queue);
             waiting.iter().for_each(|seat| seat.call(Turn::Gone));
         }
@@ -295,20 +348,95 @@ impl Worker {
         InferenceError::WorkerGone { cause: self.death.get().cloned().unwrap_or_default() }
     }
 
-    fn serves(&self, options: &SessionOptions) -> bool {
-        self.death.get().is_none() && !(options.require_device && self.fallback.is_some())
+    fn start(files: Vec<GraphFile>, options: &SessionOptions) -> Result<Self, InferenceError> {
+        Self::start_with(files, options, options.device.candidates(), Box::new(graph::open))
     }
 
-    fn start(files: &[GraphFile], options: &SessionOptions) -> Result<Self, InferenceError> {
-        let Loaded { sessions, graphs, device, fallback } = load(files, options)?;
+    /// Loads all graphs on the first of the `candidates` that takes them all.
+    fn start_with(
+        files: Vec<GraphFile>,
+        options: &SessionOptions,
+        candidates: Vec<Device>,
+        open: Box<Open>,
+    ) -> Result<Self, InferenceError> {
+        let mut placement = Placement { active: None, reason: None };
+        for device in candidates {
+            match open_all(&files, device, options.threads, &open) {
+                Ok(sessions) => {
+                    placement.active = Some(device);
+                    return Self::with_sessions(files, sessions, device, placement, options, open);
+                }
+                Err((file, cause)) if device == Device::Cpu => {
+                    return Err(InferenceError::Graph { path: file.path.clone(), cause });
+                }
+                Err((_, cause)) if options.requires(device) => {
+                    return Err(InferenceError::Device { device, cause });
+                }
+                Err((_, cause)) => {
+                    let reason = format!("{device} does not work: {cause}");
+                    let before = placement.reason.take();
+                    placement.reason = Some(before.map_or(reason.clone(), |before| format!("{before}; {reason}")));
+                }
+            }
+        }
+        unreachable!("the CPU is the last of the candidates")
+    }
+
+    fn with_sessions(
+        files: Vec<GraphFile>,
+        sessions: Vec<Session>,
+        device: Device,
+        placement: Placement,
+        options: &SessionOptions,
+        open: Box<Open>,
+    ) -> Result<Self, InferenceError> {
+        let graphs = files
+            .iter()
+            .zip(&sessions)
+            .map(|(file, session)| graph::describe(&file.path, session))
+            .collect::<Result<Arc<[_]>, _>>()?;
         let lane = |(session, graph): (Session, &GraphInfo)| {
             let is_free = |port: &Port| port.shape.first() == Some(&None);
             let joins = device.gains_by_batches() && is_free(&graph.input) && graph.outputs.iter().all(is_free);
-            Lane { state: Mutex::new(LaneState { session: Some(session), queue: VecDeque::new() }), joins }
+            let runner = Some(Runner { session, device });
+            Lane { state: Mutex::new(LaneState { runner, successor: None, queue: VecDeque::new() }), joins }
         };
-        let lanes = sessions.into_iter().zip(&graphs).map(lane).collect();
-        Ok(Self { graphs, lanes, device, fallback, death: OnceLock::new() })
+        let lanes = sessions.into_iter().zip(&*graphs).map(lane).collect();
+        let required = options.requires(device);
+        let standby = || Arc::new(Standby::new(files, device, required, options.threads, open));
+        Ok(Self {
+            graphs,
+            lanes,
+            placement: Arc::new(Mutex::new(placement)),
+            standby: (device != Device::Cpu).then(standby),
+            death: OnceLock::new(),
+        })
     }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(standby) = &self.standby {
+            standby.close();
+        }
+    }
+}
+
+/// Puts sessions on `device` in the place of those that the lanes have; where one is being run, as soon as it is free.
+fn replace(lanes: &[Lane], sessions: Vec<Session>, device: Device) {
+    for (lane, session) in lanes.iter().zip(sessions) {
+        let runner = Some(Runner { session, device });
+        // Sessions are dropped after the lock.
+        let _retired = {
+            let mut state = lane.state();
+            let place = if state.runner.is_some() { &mut state.runner } else { &mut state.successor };
+            std::mem::replace(place, runner)
+        };
+    }
+}
+
+fn lock(placement: &Mutex<Placement>) -> MutexGuard<'_, Placement> {
+    placement.lock().expect("nothing panics while it holds the placement")
 }
 
 impl Lane {
@@ -354,29 +482,11 @@ impl Seat {
 
 impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Worker").field("graphs", &self.graphs).field("device", &self.device).finish_non_exhaustive()
+        f.debug_struct("Worker")
+            .field("graphs", &self.graphs)
+            .field("placement", &self.placement())
+            .finish_non_exhaustive()
     }
-}
-
-fn run<R>(
-    session: &mut Session,
-    info: &GraphInfo,
-    input: ArrayViewD<f32>,
-    read: impl FnOnce(&[ArrayViewD<f32>]) -> R,
-) -> Result<R, InferenceError> {
-    let failed = |error: ort::Error| InferenceError::Run { path: info.path.clone(), cause: cause_of(&error) };
-    let input = input.as_standard_layout();
-    let tensor = TensorRef::from_array_view(&input).map_err(failed)?;
-    let values = session.run(ort::inputs![tensor]).map_err(failed)?;
-    let mut outputs = Vec::with_capacity(info.outputs.len());
-    for (index, port) in info.outputs.iter().enumerate() {
-        let output = values[index].try_extract_array::<f32>().map_err(failed)?;
-        if !all_finite(&output) {
-            return Err(InferenceError::NotFinite { path: info.path.clone(), output: port.name.clone() });
-        }
-        outputs.push(output);
-    }
-    Ok(read(&outputs))
 }
 
 /// Runs `input` and those of `others` as one batch, tells the others their outputs, and has `read` look at its own. `None`, and
@@ -407,7 +517,7 @@ fn run_joined<R, F: FnOnce(&[ArrayViewD<f32>]) -> R>(
         others.iter().zip(parts).for_each(|(seat, part)| seat.call(Turn::Done(Ok(part))));
         Some(own)
     };
-    let own = run(session, info, batch.view(), split).ok()??;
+    let own = graph::run(session, info, batch.view(), split).ok()??;
     let read = read.take()?;
     Some(Ok(read(&own.iter().map(|array| array.view()).collect::<Vec<_>>())))
 }
@@ -416,143 +526,23 @@ fn owned(outputs: &[ArrayViewD<f32>]) -> Vec<ArrayD<f32>> {
     outputs.iter().map(|output| output.to_owned()).collect()
 }
 
-/// Looks at blocks of values at a time, which the compiler turns into vector instructions.
-fn all_finite(values: &ArrayViewD<f32>) -> bool {
-    const BLOCK: usize = 1024;
-    let block_is_finite = |block: &[f32]| block.iter().fold(true, |finite, value| finite & value.is_finite());
-    match values.as_slice() {
-        Some(values) => values.chunks(BLOCK).all(block_is_finite),
-        None => values.iter().all(|value| value.is_finite()),
-    }
-}
-
-struct Loaded {
-    sessions: Vec<Session>,
-    graphs: Vec<GraphInfo>,
-    device: Device,
-    fallback: Option<String>,
-}
-
-/// Loads all graphs on the first device that takes them all.
-fn load(files: &[GraphFile], options: &SessionOptions) -> Result<Loaded, InferenceError> {
-    let mut fallback: Option<String> = None;
-    let candidates = options.device.candidates();
-    for &device in &candidates {
-        let sessions = files
-            .iter()
-            .map(|file| open_guarded(file, device, options.threads).map_err(|cause| (file, cause)))
-            .collect::<Result<Vec<_>, _>>();
-        match sessions {
-            Ok(sessions) => {
-                let graphs = files
-                    .iter()
-                    .zip(&sessions)
-                    .map(|(file, session)| describe(&file.path, session))
-                    .collect::<Result<_, _>>()?;
-                return Ok(Loaded { sessions, graphs, device, fallback });
-            }
-            Err((file, cause)) if device == Device::Cpu => {
-                return Err(InferenceError::Graph { path: file.path.clone(), cause });
-            }
-            Err((_, cause)) if options.require_device && options.device.named() == Some(device) => {
-                return Err(InferenceError::Device { device, cause });
-            }
-            Err((_, cause)) => {
-                let reason = format!("{device} does not work: {cause}");
-                fallback = Some(fallback.map_or(reason.clone(), |before| format!("{before}; {reason}")));
-            }
-        }
-    }
-    unreachable!("the CPU is the last of the candidates")
-}
-
-/// As [`open`]; `ort` panics over graphs with types that it does not know.
-fn open_guarded(file: &GraphFile, device: Device, threads: usize) -> Result<Session, String> {
-    match std::panic::catch_unwind(|| open(file, device, threads)) {
-        Ok(session) => session.map_err(|error| cause_of(&error)),
-        Err(panic) => Err(panic_text(&*panic)),
-    }
-}
-
-fn open(file: &GraphFile, device: Device, threads: usize) -> Result<Session, ort::Error> {
-    let environment = &runtime::get().map_err(|error| ort::Error::new(error.to_string()))?.environment;
-    let mut builder = SessionBuilder::new(environment)?
-        .with_log_level(runtime::log_level())?
-        // Idle threads that spin would take the cores from decoding and drawing between two frames.
-        .with_intra_op_spinning(false)?
-        .with_inter_threads(1)?
-        .with_execution_providers(device.providers(threads))?;
-    if threads > 0 {
-        builder = builder.with_intra_threads(threads)?;
-    }
-    if threads == 1 {
-        builder = builder.with_deterministic_compute(true)?;
-    }
-    builder.commit_from_memory(&file.bytes)
-}
-
-fn describe(path: &Path, session: &Session) -> Result<GraphInfo, InferenceError> {
-    let fault = |cause: String| InferenceError::GraphForm { path: path.into(), cause };
-    let port = |side: &str, name: &str, value: &ValueType| match value {
-        ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => {
-            Ok(Port { name: name.into(), shape: shape.iter().map(|size| usize::try_from(*size).ok()).collect() })
-        }
-        ValueType::Tensor { ty, .. } => Err(fault(format!("{side} `{name}` holds {ty:?}, not float32"))),
-        _ => Err(fault(format!("{side} `{name}` is not a tensor"))),
-    };
-    let [input] = session.inputs() else {
-        let names: Vec<_> = session.inputs().iter().map(|input| input.name()).collect();
-        return Err(fault(format!("it has {} inputs ({}), not one", names.len(), names.join(", "))));
-    };
-    Ok(GraphInfo {
-        path: path.into(),
-        input: port("input", input.name(), input.dtype())?,
-        outputs: session
-            .outputs()
-            .iter()
-            .map(|output| port("output", output.name(), output.dtype()))
-            .collect::<Result<_, _>>()?,
-    })
-}
-
-/// ONNX Runtime's words without the place in its source, to be followed by our own.
-fn cause_of(error: &ort::Error) -> String {
-    readable(error.message())
-}
-
-fn readable(message: &str) -> String {
-    // "/onnxruntime_src/….cc:2043 … [ONNXRuntimeError] : 1 : FAIL : what happened."
-    let cause = match message.rsplit_once("[ONNXRuntimeError] : ") {
-        Some((_, coded)) => coded.splitn(3, " : ").last().unwrap_or(coded),
-        None => message,
-    };
-    let cause = cause.trim_end().trim_end_matches('.');
-    if cause.contains("cannot open shared object file") {
-        return format!("{cause} (install that library, or add its folder to LD_LIBRARY_PATH)");
-    }
-    cause.to_owned()
-}
-
-/// A shape as people write it: `[?, 3, 64, 64]`.
-pub(super) fn show_shape(shape: &[Option<usize>]) -> String {
-    let sizes: Vec<_> = shape.iter().map(|size| size.map_or("?".to_string(), |size| size.to_string())).collect();
-    format!("[{}]", sizes.join(", "))
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text =
-        panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("a panic: {}", text.unwrap_or_else(|| "no message".into()))
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use ndarray::IxDyn;
+
     use super::*;
 
     const OPTIONS: SessionOptions = SessionOptions { device: DeviceRequest::Cpu, require_device: false, threads: 1 };
 
+    fn data(file: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file)
+    }
+
     fn head() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/head.onnx")
+        data("head.onnx")
     }
 
     fn input() -> ArrayD<f32> {
@@ -564,8 +554,8 @@ mod tests {
     }
 
     /// The worker's only session, as if somebody were running it.
-    fn take_session(worker: &Worker) -> Session {
-        worker.lanes[0].state().session.take().unwrap()
+    fn take_session(worker: &Worker) -> Runner {
+        worker.lanes[0].state().runner.take().unwrap()
     }
 
     fn wait_for_queue(worker: &Worker, length: usize) {
@@ -597,7 +587,7 @@ mod tests {
 
     #[test]
     fn a_panic_on_the_way_is_an_error_for_all() {
-        let worker = Worker::start(&[GraphFile::read(&head()).unwrap()], &OPTIONS).unwrap();
+        let worker = Worker::start(vec![GraphFile::read(&head()).unwrap()], &OPTIONS).unwrap();
         let gone = InferenceError::WorkerGone { cause: "a panic: of a test".into() };
         assert_eq!(worker.run(0, input().view(), |_| panic!("of a test")), Err::<(), _>(gone.clone()));
         assert_eq!(run_head(&worker, &input()), Err(gone));
@@ -605,7 +595,7 @@ mod tests {
 
     #[test]
     fn who_comes_first_runs_first() {
-        let worker = Worker::start(&[GraphFile::read(&head()).unwrap()], &OPTIONS).unwrap();
+        let worker = Worker::start(vec![GraphFile::read(&head()).unwrap()], &OPTIONS).unwrap();
         let session = take_session(&worker);
         let order = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
@@ -621,8 +611,8 @@ mod tests {
 
     #[test]
     fn those_who_wait_are_run_as_one_batch_and_get_their_own_outputs() {
-        let mut worker = Worker::start(&[GraphFile::read(&head()).unwrap()], &OPTIONS).unwrap();
-        worker.lanes[0].joins = true;
+        let mut worker = Worker::start(vec![GraphFile::read(&head()).unwrap()], &OPTIONS).unwrap();
+        Arc::get_mut(&mut worker.lanes).unwrap()[0].joins = true;
         let window = |value: f32, rows: usize, frames: usize| ArrayD::from_elem(vec![rows, frames, 3], value);
         // The fourth has another length, and is not joined; the third spoils the batch, and alone gets an error.
         for spoilt in [false, true] {
@@ -653,7 +643,8 @@ mod tests {
 
     #[test]
     fn joined_inputs_are_those_of_one_shape_up_to_a_limit() {
-        let lane = Lane { state: Mutex::new(LaneState { session: None, queue: VecDeque::new() }), joins: true };
+        let state = LaneState { runner: None, successor: None, queue: VecDeque::new() };
+        let lane = Lane { state: Mutex::new(state), joins: true };
         let queue = |rows: &[usize], frames: usize| {
             for &rows in rows {
                 let input = Some(ArrayD::zeros(vec![rows, frames, 3]));
@@ -679,22 +670,153 @@ mod tests {
         assert!(!workers.as_ref().unwrap().keys().any(|key| key.threads == 3));
     }
 
-    #[test]
-    fn messages_of_onnx_runtime_are_cut_down_to_what_happened() {
-        let cuda = "/onnxruntime_src/core/provider_bridge_ort.cc:2043 onnxruntime::Provider& Get() [ONNXRuntimeError] : 1 : \
-                    FAIL : Failed to load library /x/libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: \
-                    cannot open shared object file: No such file or directory\n";
-        assert_eq!(
-            readable(cuda),
-            "Failed to load library /x/libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: cannot open \
-             shared object file: No such file or directory (install that library, or add its folder to LD_LIBRARY_PATH)"
-        );
-        assert_eq!(readable("No graph was found in the protobuf."), "No graph was found in the protobuf");
+    /// A device that is lost in mid-stream, as far as can be had without one: what it runs is run by the CPU, but while it is
+    /// `broken` the encoder is a graph that ONNX Runtime fails over at the first bright crop.
+    #[derive(Default)]
+    pub(crate) struct Fragile {
+        pub broken: AtomicBool,
+        /// No device can do it.
+        pub cursed: AtomicBool,
+        /// Encoders opened on the device.
+        pub opened: AtomicUsize,
+    }
+
+    impl Fragile {
+        pub(crate) fn broken() -> Arc<Self> {
+            Arc::new(Self { broken: AtomicBool::new(true), ..Self::default() })
+        }
+
+        /// A worker for the encoder and the head of the tests, on this device.
+        pub(crate) fn worker(self: &Arc<Self>, require_device: bool) -> Arc<Worker> {
+            let this = self.clone();
+            let open = move |file: &GraphFile, device, threads| {
+                let is_encoder = file.path.ends_with("encoder.onnx");
+                let fails = match device {
+                    Device::Cpu => this.cursed.load(Ordering::SeqCst),
+                    _ => this.broken.load(Ordering::SeqCst),
+                };
+                let lost = GraphFile::read(&data("encoder-lost.onnx")).unwrap();
+                let session = graph::open(if is_encoder && fails { &lost } else { file }, Device::Cpu, threads);
+                if is_encoder && device != Device::Cpu {
+                    this.opened.fetch_add(1, Ordering::SeqCst);
+                }
+                session
+            };
+            let files = ["encoder.onnx", "head.onnx"].map(|file| GraphFile::read(&data(file)).unwrap());
+            let options = SessionOptions { device: DeviceRequest::Cuda, require_device, threads: 1 };
+            let worker = Worker::start_with(files.into(), &options, vec![Device::Cuda, Device::Cpu], Box::new(open));
+            Arc::new(worker.unwrap())
+        }
+    }
+
+    /// What the encoder makes of crops of these values.
+    fn encode(worker: &Worker, values: &[f32]) -> Result<Vec<f32>, InferenceError> {
+        let crops = ArrayD::from_shape_fn(IxDyn(&[values.len(), 3, 16, 16]), |index| values[index[0]]);
+        worker.run(0, crops.view(), |outputs| outputs[0].iter().step_by(3).copied().collect())
+    }
+
+    /// Values below 1 are dark.
+    const DARK: f32 = 0.5;
+    const BRIGHT: f32 = 1.0;
+
+    fn wait_until(so: impl Fn() -> bool) {
+        while !so() {
+            std::thread::yield_now();
+        }
+    }
+
+    fn devices(worker: &Worker) -> Vec<Device> {
+        worker.lanes.iter().map(|lane| lane.state().runner.as_ref().unwrap().device).collect()
     }
 
     #[test]
-    fn shapes_are_shown_as_people_write_them() {
-        assert_eq!(show_shape(&[None, Some(3), Some(16)]), "[?, 3, 16]");
-        assert_eq!(show_shape(&[]), "[]");
+    fn the_cpu_takes_over_from_a_lost_device_until_it_is_back() {
+        let device = Fragile::broken();
+        let worker = device.worker(false);
+        assert_eq!(encode(&worker, &[DARK]), Ok(vec![DARK]));
+        assert_eq!(worker.placement(), Placement::on(Device::Cuda));
+
+        assert_eq!(encode(&worker, &[BRIGHT, DARK]), Ok(vec![BRIGHT, DARK]), "nobody is to hear of it");
+        assert_eq!(worker.placement().active, Some(Device::Cpu));
+        let reason = worker.placement().reason.unwrap();
+        assert!(
+            reason.starts_with("cuda was lost in mid-stream: ") && reason.contains("out of data bounds"),
+            "{reason}"
+        );
+        assert_eq!(devices(&worker), [Device::Cpu; 2], "the head goes along");
+        assert_eq!(encode(&worker, &[BRIGHT]), Ok(vec![BRIGHT]));
+
+        // New sessions are of no use until they can do what could not be done.
+        wait_until(|| device.opened.load(Ordering::SeqCst) >= 3);
+        assert_eq!(worker.placement().active, Some(Device::Cpu));
+        device.broken.store(false, Ordering::SeqCst);
+        wait_until(|| worker.placement() == Placement::on(Device::Cuda));
+        assert_eq!(devices(&worker), [Device::Cuda; 2]);
+        assert_eq!(encode(&worker, &[BRIGHT]), Ok(vec![BRIGHT]));
+    }
+
+    #[test]
+    fn what_no_device_can_do_is_not_the_devices_fault() {
+        let device = Fragile::broken();
+        device.cursed.store(true, Ordering::SeqCst);
+        let worker = device.worker(false);
+        for _ in 0..2 {
+            assert!(matches!(encode(&worker, &[BRIGHT]), Err(InferenceError::Run { .. })));
+            assert_eq!(worker.placement(), Placement::on(Device::Cuda));
+            assert_eq!(encode(&worker, &[DARK]), Ok(vec![DARK]));
+        }
+        assert_eq!(device.opened.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn the_cpu_does_not_take_over_from_a_required_device() {
+        let device = Fragile::broken();
+        let worker = device.worker(true);
+        encode(&worker, &[DARK]).unwrap();
+        for value in [BRIGHT, DARK] {
+            let error = encode(&worker, &[value]).unwrap_err();
+            assert!(matches!(&error, InferenceError::Device { device: Device::Cuda, .. }), "{error}");
+            assert_eq!(worker.placement().active, None);
+        }
+        device.broken.store(false, Ordering::SeqCst);
+        wait_until(|| worker.placement() == Placement::on(Device::Cuda));
+        assert_eq!(encode(&worker, &[BRIGHT]), Ok(vec![BRIGHT]));
+    }
+
+    #[test]
+    fn those_who_wait_while_a_device_is_lost_hear_nothing_of_it() {
+        let device = Fragile::broken();
+        let worker = device.worker(false);
+        assert!(worker.lanes[0].joins);
+        let session = take_session(&worker);
+        std::thread::scope(|scope| {
+            let callers: Vec<_> = [DARK, BRIGHT, DARK, BRIGHT]
+                .into_iter()
+                .enumerate()
+                .map(|(index, value)| {
+                    let caller = scope.spawn({
+                        let worker = &worker;
+                        move || (value, encode(worker, &[value]))
+                    });
+                    wait_for_queue(&worker, index + 1);
+                    caller
+                })
+                .collect();
+            worker.leave(&worker.lanes[0], session);
+            for caller in callers {
+                let (value, have) = caller.join().unwrap();
+                assert_eq!(have, Ok(vec![value]));
+            }
+        });
+        assert_eq!(worker.placement().active, Some(Device::Cpu));
+    }
+
+    #[test]
+    fn nobody_tries_to_get_a_device_back_for_a_worker_that_is_gone() {
+        let device = Fragile::broken();
+        let worker = device.worker(false);
+        encode(&worker, &[BRIGHT]).unwrap();
+        drop(worker);
+        assert_eq!(Arc::strong_count(&device), 1, "the thread is still there");
     }
 }

@@ -75,6 +75,21 @@ save(
     {"red": np.array([0], np.int64)},
 )
 
+# The encoder on a device that is lost at the sight of a bright crop: from the value 1 on, its largest is an index out of bounds.
+save(
+    "encoder-lost",
+    [
+        node("ReduceMean", "crops", "mean", axes=[2, 3], keepdims=0),
+        node("ReduceMax", "crops", "largest", keepdims=0),
+        node("Cast", "largest", "index", to=INT64),
+        node("Gather", "nothing index", "zero"),
+        node("Add", "mean zero", "features"),
+    ],
+    [port("crops", CROPS)],
+    [port("features", ["n", 3])],
+    {"nothing": f32(0.0)},
+)
+
 # Crops of a window to scores, as encoder and head together.
 save(
     "whole",

@@ -14,7 +14,7 @@ use super::AnalysisError;
 use super::geometry::{Landmarks, Point, Rect};
 use super::planar;
 use super::sampler::ChannelOrder;
-use crate::inference::{SessionOptions, Worker};
+use crate::inference::{DeviceRequest, Placement, SessionOptions, Worker};
 
 /// Boxes that share more than this (intersection over union) are the same face, …
 const SAME_FACE_IOU: f32 = 0.3;
@@ -138,10 +138,20 @@ impl FaceDetector {
     /// # Errors
     /// If the file is missing or no ONNX, the device will not load, or the graph is of no known detector.
     pub fn load(file: &Path, options: &SessionOptions) -> Result<Self, AnalysisError> {
-        let worker = Worker::shared(&[file], options)?;
+        let device = match options.device {
+            // TensorRT would build an engine, for minutes, for each new size of a picture: at the first frame and in mid-stream.
+            DeviceRequest::TensorRt => DeviceRequest::Cuda,
+            device => device,
+        };
+        let worker = Worker::shared(&[file], &SessionOptions { device, ..*options })?;
         let decoder =
             Decoder::of(&worker.graphs()[0].outputs.iter().map(|port| port.name.clone()).collect::<Vec<_>>())?;
         Ok(Self { worker, decoder, tensor: Array4::zeros((0, 0, 0, 0)) })
+    }
+
+    /// On what the graph runs right now. A device may be lost and come back.
+    pub fn placement(&self) -> Placement {
+        self.worker.placement()
     }
 
     /// Channel order that pictures must have.

@@ -20,7 +20,7 @@ use crate::analysis::analyzer::{Analyzer, Timings};
 use crate::analysis::window::Grid;
 use crate::elements::frame;
 use crate::inference::runtime::{self, Severity};
-use crate::inference::{InferenceError, Model};
+use crate::inference::{InferenceError, Model, Placement};
 use crate::report::FrameReport;
 use crate::report::alert::{Action, Alert, AlertWatch};
 use crate::report::{message, meta};
@@ -81,6 +81,24 @@ enum Engine {
     Away,
 }
 
+/// What runs on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Model,
+    Detector,
+}
+
+impl Part {
+    const COUNT: usize = 2;
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Detector => "face detector",
+        }
+    }
+}
+
 /// How far the element is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Readiness {
@@ -111,6 +129,8 @@ struct Live {
     stats: Stats,
     readiness: Readiness,
     active_device: Option<&'static str>,
+    /// Where each [`Part`] runs, as far as it has been told.
+    placements: [Option<Placement>; Part::COUNT],
     /// `name@version`
     model: Option<String>,
     /// Above zero while frames are being shed, which has been logged: frames in time until the analysis has caught up.
@@ -151,17 +171,17 @@ impl ObjectImpl for DeepfakeDetect {
                     .build(),
                 glib::ParamSpecEnum::builder_with_default("device", default.device)
                     .nick("Device")
-                    .blurb("What to run the model on; see active-device for what it does run on")
+                    .blurb("What to run the model on; see active-device for what it does run on. A device that is lost while playing is tried again")
                     .mutable_ready()
                     .build(),
                 glib::ParamSpecString::builder("active-device")
                     .nick("Active device")
-                    .blurb("What the model runs on right now: cpu, cuda, tensorrt or openvino; unset while stopped")
+                    .blurb("What the model runs on right now: cpu, cuda, tensorrt or openvino; unset while stopped, or while a required device is lost")
                     .read_only()
                     .build(),
                 glib::ParamSpecBoolean::builder("require-device")
                     .nick("Require device")
-                    .blurb("Fail to start if the device asked for does not work, instead of falling back to the CPU")
+                    .blurb("Fail to start if the device asked for does not work, and analyse nothing while it is lost, instead of falling back to the CPU")
                     .default_value(default.require_device)
                     .mutable_ready()
                     .build(),
@@ -572,6 +592,7 @@ impl DeepfakeDetect {
         );
         self.live().latency = latency_for(warm_up);
         self.announce(analyzer.model());
+        self.watch_devices(&analyzer);
         Ok(analyzer)
     }
 
@@ -598,16 +619,51 @@ impl DeepfakeDetect {
 
     /// Makes known which model runs from now on, and on what.
     fn announce(&self, model: &Model) {
-        if let Some(reason) = model.fallback() {
-            gst::element_imp_warning!(self, gst::LibraryError::Init, ("{reason}"));
-        }
         {
             let mut live = self.live();
             live.readiness = Readiness::Running;
-            live.active_device = Some(model.device().as_str());
             live.model = Some(model.package().full_name());
         }
-        self.obj().notify("active-device");
+        self.place(Part::Model, model.placement());
+    }
+
+    /// Tells of devices that were lost or have come back.
+    fn watch_devices(&self, analyzer: &Analyzer) {
+        // Another model may have been announced while this one was still at work.
+        if self.live().model.as_deref() == Some(&analyzer.model().package().full_name()) {
+            self.place(Part::Model, analyzer.model().placement());
+        }
+        if let Some(placement) = analyzer.detector_placement() {
+            self.place(Part::Detector, placement);
+        }
+    }
+
+    /// Makes known where a part runs from now on, if that is news.
+    fn place(&self, part: Part, placement: Placement) {
+        let before = {
+            let mut live = self.live();
+            if live.placements[part as usize].as_ref() == Some(&placement) {
+                return;
+            }
+            if part == Part::Model {
+                live.active_device = placement.active.map(|device| device.as_str());
+            }
+            live.placements[part as usize].replace(placement.clone())
+        };
+        let was_lost = before.as_ref().is_some_and(|before| before.reason.is_some());
+        match (placement.active, placement.reason) {
+            (Some(_), Some(reason)) => {
+                gst::element_imp_warning!(self, gst::LibraryError::Init, ("{}: {reason}", part.as_str()));
+            }
+            (Some(device), None) if was_lost => {
+                gst::element_imp_info!(self, gst::LibraryError::Init, ("{}: {device} is back", part.as_str()));
+            }
+            // A required device that is lost is the failed analysis's matter.
+            _ => {}
+        }
+        if part == Part::Model && before.is_none_or(|before| before.active != placement.active) {
+            self.obj().notify("active-device");
+        }
     }
 
     /// Says that nothing can be analysed: an error where the user wants one, else a warning.
@@ -857,6 +913,7 @@ impl DeepfakeDetect {
         let began = Instant::now();
         let result = analyze_buffer(analyzer, buffer, info, pts, settings.face_source);
         let took = began.elapsed();
+        self.watch_devices(analyzer);
         let result = result.map(|report| meta::Attachable::new(Arc::new(report)));
 
         let mut live = self.live();
@@ -1055,7 +1112,15 @@ fn latency_for(took: Duration) -> gst::ClockTime {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::atomic::Ordering;
+
+    use gst_check::Harness;
+
     use super::*;
+    use crate::inference::ModelPackage;
+    use crate::inference::graph::GraphFile;
+    use crate::inference::worker::tests::Fragile;
 
     #[test]
     fn a_pools_buffer_can_take_metadata_while_its_pixels_are_analysed() {
@@ -1076,5 +1141,85 @@ mod tests {
         drop((here, there));
         drop(shared);
         pool.set_active(false).unwrap();
+    }
+
+    /// A package of the graphs that a [`Fragile`] device runs.
+    fn package(folder: &Path) -> ModelPackage {
+        let mut toml = "[model]\nname = \"tiny\"\nversion = \"1.0\"\nkind = \"sequence\"\n\
+                        [input]\nwidth = 16\nheight = 16\nmargin = 1.0\n\
+                        [window]\nframes = 4\nrate_hz = 15.0\nleast_frames = 1\n[output]\nfake_index = 1\n"
+            .to_owned();
+        for (table, file, ports) in [
+            ("encoder", "encoder.onnx", "input = \"crops\"\noutput = \"features\"\nfeature_length = 3\n"),
+            ("head", "head.onnx", "input = \"windows\"\noutput = \"scores\"\n"),
+        ] {
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file);
+            std::fs::copy(&source, folder.join(file)).unwrap();
+            let sha256 = GraphFile::read(&source).unwrap().sha256;
+            toml += &format!("[{table}]\nfile = \"{file}\"\nsha256 = \"{sha256}\"\n{ports}");
+        }
+        std::fs::write(folder.join("model.toml"), toml).unwrap();
+        ModelPackage::load(folder).unwrap()
+    }
+
+    #[test]
+    fn a_device_that_is_lost_and_comes_back_is_told_of_and_costs_no_frame() {
+        gst::init().unwrap();
+        let _ = crate::plugin_register_static();
+        let folder = tempfile::tempdir().unwrap();
+        let package = package(folder.path());
+        let element = gst::parse::launch(&format!(
+            "deepfakedetect model={} device=cpu mode=sync on-error=fail face-source=upstream min-face-size=0 min-sharpness=0 min-luma=0",
+            folder.path().display()
+        ));
+        let element = element.unwrap().downcast::<super::super::DeepfakeDetect>().unwrap();
+        let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        harness.play();
+        harness.set_src_caps_str("video/x-raw,format=GRAY8,width=64,height=64,framerate=15/1,colorimetry=1:4:0:0");
+
+        // A machine with a device that fails at a moment of our choice is not to be had; but its sessions are.
+        let device = Fragile::broken();
+        let this = element.imp();
+        let model = Model::with_worker(package, device.worker(false)).unwrap();
+        let analyzer = Analyzer::new(model, None, this.settings().analyzer());
+        this.live().placements = Default::default();
+        this.announce(analyzer.model());
+        this.state().as_mut().unwrap().engine = Engine::Sync(Box::new(analyzer));
+
+        // Alerts and latencies are no news here.
+        let news = || bus.pop_filtered(&[gst::MessageType::Warning, gst::MessageType::Info, gst::MessageType::Error]);
+        let mut pts = 0;
+        let mut pass = |luma: u8| {
+            let mut buffer = gst::Buffer::from_mut_slice(vec![luma; 64 * 64]);
+            let fresh = buffer.get_mut().unwrap();
+            fresh.set_pts(gst::ClockTime::from_nseconds(pts));
+            gst_video::VideoRegionOfInterestMeta::add(fresh, meta::ROI_TYPE, (16, 16, 32, 32));
+            pts += 1_000_000_000 / 15;
+            let buffer = harness.push_and_pull(buffer).unwrap();
+            let report = meta::read(&buffer).expect("each frame has its report");
+            assert!(report.faces[0].score.is_some());
+            assert_eq!(Some(report.device), element.property::<Option<String>>("active-device"));
+            element.property::<Option<String>>("active-device").unwrap()
+        };
+        assert_eq!(pass(100), "cuda");
+        assert!(news().is_none(), "nothing has happened yet");
+        assert_eq!(pass(255), "cpu");
+        let warning = news().expect("the loss is told");
+        let gst::MessageView::Warning(warning) = warning.view() else { panic!("{warning:?}") };
+        assert!(warning.error().message().contains("model: cuda was lost in mid-stream"), "{warning:?}");
+        while device.opened.load(Ordering::SeqCst) < 3 {
+            assert_eq!(pass(255), "cpu");
+        }
+        assert!(news().is_none(), "it is told once");
+
+        device.broken.store(false, Ordering::SeqCst);
+        while pass(255) != "cuda" {}
+        let info = news().expect("that it is back is told");
+        let gst::MessageView::Info(info) = info.view() else { panic!("{info:?}") };
+        assert!(info.error().message().contains("model: cuda is back"), "{info:?}");
+        assert!(news().is_none());
+        assert_eq!(this.live().stats.failed, 0);
     }
 }

@@ -14,7 +14,7 @@ SHELL := bash
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help deps build demo test train-smoke bench docs install clean distclean
+.PHONY: help deps build demo test train-smoke bench valgrind docs install clean distclean
 
 help:  ## Show this list
 	@echo 'gst-plugin-deepfake: GStreamer elements that tell, live, whether a face on a video is real'
@@ -43,6 +43,9 @@ train-smoke:  ## Run the training script on a handful of made-up clips, if its p
 bench: deps  ## Measure each stage's cost per frame, and what a live stream feels of it
 	@. scripts/env.sh
 	cargo bench --locked --bench overlay --bench stages --bench live
+
+valgrind: deps  ## Run a short pipeline under valgrind's memcheck (valgrind must be installed)
+	@scripts/valgrind.sh
 
 docs: deps  ## Write docs/elements.md and README's tables anew from the code
 	@. scripts/env.sh

@@ -20,9 +20,8 @@ trap 'rm -rf "$folder"' EXIT
 # Outside of valgrind: the registry is written by a helper process, which would take longer than all the rest.
 gst-inspect-1.0 deepfakedetect >/dev/null
 suppressions=(--suppressions=scripts/valgrind.supp)
-for file in /usr/share/glib-2.0/valgrind/glib.supp; do
-    [ ! -e "$file" ] || suppressions+=("--suppressions=$file")
-done
+glib=$(pkg-config --variable=prefix glib-2.0)/share/glib-2.0/valgrind/glib.supp
+[ ! -e "$glib" ] || suppressions+=("--suppressions=$glib")
 
 # The default model scores windows of 20 crops and more.
 frames=22

@@ -580,6 +580,14 @@ impl DeepfakeDetect {
     /// Loads and tries everything, and makes it known.
     fn load(&self, settings: &Settings, found: Found) -> Result<Analyzer, AnalysisError> {
         let began = Instant::now();
+        if settings.device == Device::TensorRt {
+            gst::element_imp_info!(
+                self,
+                gst::LibraryError::Init,
+                ("TensorRT builds an engine for this GPU unless it finds one from before, which takes minutes; in live \
+                     streams frames pass without analysis meanwhile")
+            );
+        }
         let mut analyzer = settings.load(found)?;
         let warm_up = analyzer.warm_up()?;
         gst::info!(

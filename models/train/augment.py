@@ -76,7 +76,7 @@ class ClipAugment:
             sharpen=rng.uniform(1.2, 2.0) if chance() < 0.1 else 1.0,
             scale=rng.uniform(0.4, 0.9) if chance() < 0.3 else 1.0,
             noise=rng.uniform(1, 6) if chance() < 0.15 else 0.0,
-            jpeg=int(rng.integers(35, 96)) if not use_h264 and codec < h264 + 0.4 else None,
+            jpeg=int(rng.integers(35, 96)) if not use_h264 and codec < h264 + 0.55 else None,
             h264=int(rng.integers(18, 39)) if use_h264 else None,
             conversion=Conversion.draw(rng) if chance() < 0.7 else None,
             margin=margin * rng.uniform(0.885, 1.115),

@@ -163,7 +163,7 @@ def calibrate(work: Workspace, dev: list[Track], workers: int, left_out: list[Tr
         "by_quality": {quality: quality_auc(entries) for quality, entries in scored.items()},
         "by_dataset": by(clips, lambda track: track.dataset, own_reals=True),
         "by_method": by(clips, lambda track: track.method, own_reals=False),
-        "encoder_step": encoder["step"] if work.recipe.encoder_weights == "mean" else encoder["best"]["step"],
+        "encoder_step": encoder["best"]["step"] if work.recipe.encoder_weights == "best" else encoder["step"],
         "head_epoch": work.need("head.pt", "head")["best"]["epoch"] if work.recipe.head else 0,
     }
     if left_out:

@@ -35,7 +35,7 @@ class Recipe:
     encoder_frames: int = 2  # crops taken from each side of a pair
     encoder_rate: float = 1e-3
     encoder_keep: float = 0.995  # of the moving average of the weights
-    encoder_weights: str = later("best")  # of the averages kept: the one best on dev, or the "mean" of that one and the last
+    encoder_weights: str = later("best")  # of the averages kept: the one "best" on dev, the "last", or the "mean" of both
     begin_with: str = later("")  # the model whose encoder's weights the encoder starts from
     still_share: float = 0.0  # share of pseudo-fakes that are made from photographs; needs encoder_frames = 1
     mask_weight: float = 0.0  # of the loss that asks where a pseudo-fake was changed; the encoder then has `with_mask`

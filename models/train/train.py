@@ -251,13 +251,18 @@ def frame_auc(encoder: nn.Module, tracks: list[Track], recipe: Recipe, frames: i
 
 
 def kept_weights(state: dict, recipe: Recipe) -> dict[str, torch.Tensor]:
-    """Those best on dev; or, as the recipe may ask, half way from them to the last ones: the mean of two points of one run is
-    flatter ground than either (Izmailov et al., arXiv:1803.05407), and dev is too small to tell checkpoints apart by it."""
-    weights = state["best"]["net"]
-    if recipe.encoder_weights == "mean":
-        last = state["average"]
-        weights = {k: (w + last[k]) / 2 if w.is_floating_point() else last[k] for k, w in weights.items()}
-    return weights
+    """Of the averages kept while training: the one best on dev, the last, or the mean of both, which is flatter ground than
+    either (Izmailov et al., arXiv:1803.05407). Dev is small: where training ends calmly, the last is the honest choice."""
+    best, last = state["best"]["net"], state["average"]
+    match recipe.encoder_weights:
+        case "best":
+            return best
+        case "last":
+            return last
+        case "mean":
+            return {k: (w + last[k]) / 2 if w.is_floating_point() else last[k] for k, w in best.items()}
+        case other:
+            raise DataError(f"encoder_weights is `{other}`: it must be best, last or mean")
 
 
 def trained_encoder(work: Workspace) -> nn.Module:

@@ -47,7 +47,7 @@ class Mask:
             grow=rng.uniform(0.9, 1.1),
             waves=(rng.uniform(0.0, 0.08), rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi)),
             feather=(rng.uniform(0.02, 0.2), rng.uniform(0.01, 0.12)),
-            ratio=float(rng.choice([0.25, 0.5, 0.75, 1.0, 1.0, 1.0])),
+            ratio=float(rng.choice([0.5, 0.75, 1.0, 1.0, 1.0, 1.0])),
         )
 
     def render(self, mesh: np.ndarray, side: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .change import Change, resharpen
+from .change import Change, nudge, resharpen
 from .masks import Mask, blend
 from .pair import Pair, Source
 
@@ -29,10 +29,12 @@ def draw(source: Source, donor: Source, rng: np.random.Generator) -> Pair:
     sharpness = float(rng.choice([rng.uniform(0.4, 0.8), 1.0]))  # swapped faces are mostly made at 128 or 256 pixels
     keep_colours = rng.random() < 0.15
     poisson = rng.random() < 0.25
+    hair = rng.uniform(0.0, 1.0, 2)
     pair = Pair()
     for t, (crop, mesh) in enumerate(zip(source.crops, source.mesh)):
         t = t % len(donor.crops)
         side = crop.shape[0]
+        crop, mesh = nudge(crop, hair), mesh + hair
         face = resharpen(warp(donor.crops[t], donor.mesh[t], mesh), sharpness)
         soft = mask.render(mesh, side)
         if not keep_colours:

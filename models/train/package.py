@@ -227,6 +227,11 @@ def twin_sentence(work: Workspace, count: int) -> str:
 
 
 def result_sentence(work: Workspace, measured: dict) -> str:
+    chance = "" if measured["auc_low"] > 0.5 else "The interval reaches chance: that the model tells fakes from reals at all is not shown. "
+    return chance + parts_sentence(work, measured)
+
+
+def parts_sentence(work: Workspace, measured: dict) -> str:
     if work.recipe.head is None:
         every = f" (here of every {ordinal(n)})" if (n := work.recipe.dev_every) > 1 else ""
         return f"Each crop is judged alone; a window's score is the mean of its crops' logits{every}."

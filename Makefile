@@ -14,7 +14,7 @@ SHELL := bash
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help deps build demo test train-smoke bench valgrind docs install clean distclean
+.PHONY: help deps build demo test soak train-smoke bench valgrind docs install clean distclean
 
 help:  ## Show this list
 	@echo 'gst-plugin-deepfake: GStreamer elements that tell, live, whether a face on a video is real'
@@ -36,6 +36,11 @@ demo: deps  ## Run the detector on a real clip and on a manipulated one; results
 
 test: deps  ## Format, lints, all tests, documentation: what continuous integration runs
 	@scripts/test.sh
+
+soak: deps  ## Eight channels to which everything happens, for half an hour (DEEPFAKE_SOAK_SECONDS)
+	@. scripts/env.sh
+	export DEEPFAKE_SOAK_SECONDS="$${DEEPFAKE_SOAK_SECONDS:-1800}"
+	cargo test --locked --test soak -- --nocapture
 
 train-smoke:  ## Run the training script on a handful of made-up clips, if its packages are installed
 	@scripts/train_smoke.sh

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::Package;
+use common::{Package, init};
 use gst::glib::Quark;
 use gst_analytics::{
     AnalyticsAnyMtd, AnalyticsClassificationMtd, AnalyticsODMtd, AnalyticsRelationMeta, AnalyticsTrackingMtd, RelTypes,
@@ -15,11 +15,6 @@ use gstdeepfake::report::{FaceReport, FrameReport, SCHEMA, meta};
 
 const WIDTH: u32 = 320;
 const HEIGHT: u32 = 240;
-
-fn init() {
-    gst::init().unwrap();
-    gstdeepfake::plugin_register_static().unwrap();
-}
 
 fn face(track_id: u32, x: f64, score: Option<f64>) -> FaceReport {
     FaceReport {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Package;
+use common::{Package, init};
 use gst::prelude::*;
 use gst_video::{VideoFormat, VideoRegionOfInterestMeta};
 use gstdeepfake::analysis::verdict::{Reason, State};
@@ -17,15 +17,6 @@ const FACE: (u32, u32, u32, u32) = (40, 20, 80, 80);
 /// from one to the other is no scene cut.
 const RED: [u8; 3] = [200, 60, 60];
 const GREEN: [u8; 3] = [20, 110, 140];
-
-fn init() {
-    use std::sync::Once;
-    static INIT: Once = Once::new();
-    INIT.call_once(|| {
-        gst::init().unwrap();
-        gstdeepfake::plugin_register_static().unwrap();
-    });
-}
 
 /// `deepfakedetect` with the tiny model, which gives logit = mean red − mean green in 0..1, and faces from upstream.
 struct Rig {

@@ -7,14 +7,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::Package;
-
-/// A tiny model, which takes crops of 16×16.
-fn model() -> Package {
-    let package = Package::sequence();
-    package.read().unwrap();
-    package
-}
+use common::{faces, model};
 
 /// The plugin as a file: cargo builds it beside the tests.
 fn plugin() -> PathBuf {
@@ -55,16 +48,6 @@ fn source(frames: u32) -> String {
 
 const NOWHERE: (&str, &str) = ("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so");
 
-/// The installed detector, or faces from upstream where there is none.
-fn faces() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/detectors/centerface.onnx");
-    if path.is_file() {
-        return format!("face-detector={}", path.display());
-    }
-    eprintln!("SKIPPED in part: no {}; run `make deps`", path.display());
-    "face-source=upstream".into()
-}
-
 #[test]
 fn without_onnx_runtime_the_plugin_shows_everything() {
     let Some(mut inspect) = tool("gst-inspect-1.0") else { return };
@@ -96,9 +79,8 @@ fn without_onnx_runtime_the_plugin_shows_everything() {
 
 #[test]
 fn without_onnx_runtime_frames_pass_with_a_warning() {
-    let model = model();
-    let detect =
-        format!("deepfakedetect model={} face-source=upstream on-error=passthrough", model.dir.path().display());
+    let model = model("tiny");
+    let detect = format!("deepfakedetect model={} face-source=upstream on-error=passthrough", model.path());
     // What comes out is compared with what the source makes without the element.
     let folder = tempfile::tempdir().unwrap();
     let (with, without) = (folder.path().join("with"), folder.path().join("without"));
@@ -115,8 +97,8 @@ fn without_onnx_runtime_frames_pass_with_a_warning() {
 
 #[test]
 fn without_onnx_runtime_and_with_on_error_fail_the_stream_does_not_start() {
-    let model = model();
-    let detect = format!("deepfakedetect model={} face-source=upstream on-error=fail", model.dir.path().display());
+    let model = model("tiny");
+    let detect = format!("deepfakedetect model={} face-source=upstream on-error=fail", model.path());
     let Some(mut command) = launch(&format!("{} ! {detect} ! fakesink", source(20))) else { return };
     let output = command.env(NOWHERE.0, NOWHERE.1).output().unwrap();
     let said = text(&output);
@@ -132,10 +114,9 @@ fn leaks(said: &str) -> Vec<&str> {
 
 #[test]
 fn nothing_is_left_when_the_stream_has_ended() {
-    let model = model();
+    let model = model("tiny");
     for mode in ["sync", "async"] {
-        let detect =
-            format!("deepfakedetect model={} {} mode={mode} post-messages=true", model.dir.path().display(), faces());
+        let detect = format!("deepfakedetect model={} {} mode={mode} post-messages=true", model.path(), faces());
         let Some(mut command) =
             launch(&format!("{} ! tee name=t t. ! queue ! {detect} ! fakesink t. ! queue ! fakesink", source(40)))
         else {
@@ -177,12 +158,12 @@ fn leak_on_purpose() {
 
 #[test]
 fn no_warning_is_logged_where_warnings_are_fatal() {
-    let model = model();
+    let model = model("tiny");
     for mode in ["sync", "async", "auto"] {
         for caps in
             ["video/x-raw,format=NV12,width=99,height=77,framerate=30/1", "video/x-raw,format=RGB,framerate=0/1"]
         {
-            let detect = format!("deepfakedetect model={} {} mode={mode}", model.dir.path().display(), faces());
+            let detect = format!("deepfakedetect model={} {} mode={mode}", model.path(), faces());
             let pipeline =
                 format!("videotestsrc num-buffers=20 ! {caps} ! {detect} ! deepfakelog location=/dev/null ! fakesink");
             let Some(mut command) = launch(&pipeline) else { return };

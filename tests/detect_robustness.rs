@@ -4,9 +4,8 @@
 mod common;
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
 
-use common::Package;
+use common::{Package, detector, init, model};
 use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::{VideoFormat, VideoInfo, VideoRegionOfInterestMeta};
@@ -20,18 +19,6 @@ const TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(60);
 /// Faces come from upstream; whatever the crops look like, they are judged.
 const GIVEN_FACES: &str = "mode=sync face-source=upstream min-face-size=0 min-sharpness=0 min-luma=0";
 
-fn init() {
-    gst::init().unwrap();
-    gstdeepfake::plugin_register_static().unwrap();
-}
-
-/// A tiny model: takes crops of 16×16, window of 4, scores from the second crop on.
-fn model(name: &str) -> Package {
-    let package = Package::sequence().change("\"tiny\"", &format!("\"{name}\""));
-    package.read().unwrap();
-    package
-}
-
 /// The element between a source and a sink that the test plays.
 struct Bench {
     harness: Harness,
@@ -44,8 +31,7 @@ impl Bench {
     fn new(properties: &str) -> Self {
         init();
         let model = model("tiny");
-        let element =
-            gst::parse::launch(&format!("deepfakedetect model={} {properties}", model.dir.path().display())).unwrap();
+        let element = gst::parse::launch(&format!("deepfakedetect model={} {properties}", model.path())).unwrap();
         let harness = Harness::with_element(&element, Some("sink"), Some("src"));
         let mut bench = Self {
             harness,
@@ -126,16 +112,6 @@ impl Bench {
 
 fn pixels(buffer: &gst::BufferRef) -> Vec<u8> {
     buffer.map_readable().unwrap().to_vec()
-}
-
-/// The detector that the set-up installs; `None`, loudly, where it is not.
-fn detector() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/detectors/centerface.onnx");
-    if !path.is_file() {
-        eprintln!("SKIPPED: no {}; run `make deps`", path.display());
-        return None;
-    }
-    Some(path)
 }
 
 fn bench_with_detector() -> Option<Bench> {
@@ -461,7 +437,7 @@ fn the_end_may_come_at_once() {
         for caps in ["", "! video/x-raw,format=I420,width=64,height=64,framerate=30/1"] {
             let pipeline = pipeline(&format!(
                 "appsrc name=in format=time ! deepfakedetect model={} face-source=upstream mode={mode} {caps} ! fakesink",
-                model.dir.path().display()
+                model.path()
             ));
             pipeline.set_state(gst::State::Playing).unwrap();
             pipeline.by_name("in").unwrap().downcast::<gst_app::AppSrc>().unwrap().end_of_stream().unwrap();
@@ -484,7 +460,7 @@ fn state_changes_in_a_loop_leave_it_working() {
             "videotestsrc is-live={} ! video/x-raw,width=64,height=64,framerate=1000/1 \
              ! deepfakedetect name=detect model={} {source} mode={mode} ! fakesink sync=false",
             mode == "async",
-            model.dir.path().display()
+            model.path()
         ));
         for round in 0..12 {
             // Waits for each state in every other round only: the others go on while the change is under way.
@@ -518,10 +494,10 @@ fn two_elements_with_different_models_live_in_one_process() {
          t. ! queue ! deepfakedetect model={} {GIVEN_FACES} ! appsink name=a sync=false \
          t. ! queue ! deepfakedetect model={} {GIVEN_FACES} ! appsink name=b sync=false \
          t. ! queue ! deepfakedetect model={} {GIVEN_FACES} ! deepfakedetect model={} {GIVEN_FACES} ! appsink name=c sync=false",
-        one.dir.path().display(),
-        other.dir.path().display(),
-        one.dir.path().display(),
-        other.dir.path().display(),
+        one.path(),
+        other.path(),
+        one.path(),
+        other.path(),
     ));
     pipeline.set_state(gst::State::Playing).unwrap();
     // The second element in a row replaces the report of the first.

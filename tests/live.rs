@@ -6,29 +6,13 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use common::Package;
+use common::{Package, init, model};
 use gst::prelude::*;
 use gst_video::VideoRegionOfInterestMeta;
 use gstdeepfake::report::{FrameReport, meta};
 
 const FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 const TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(60);
-
-fn init() {
-    gst::init().unwrap();
-    gstdeepfake::plugin_register_static().unwrap();
-}
-
-/// The tiny model under another name; takes any crop.
-fn model(name: &str) -> Package {
-    let package = Package::sequence().change("\"tiny\"", &format!("\"{name}\""));
-    package.read().unwrap();
-    package
-}
-
-fn path(package: &Package) -> String {
-    package.dir.path().display().to_string()
-}
 
 /// The element alone, with faces from upstream.
 struct Rig {
@@ -44,7 +28,7 @@ impl Rig {
         init();
         let description = format!(
             "deepfakedetect model={} face-source=upstream device=cpu threads=1 min-sharpness=0 {properties}",
-            path(model)
+            model.path()
         );
         gst::parse::launch(&description).unwrap()
     }
@@ -148,7 +132,7 @@ fn another_model_takes_over_between_two_frames() {
         let mut rig = Rig::start(Rig::element(&one, &format!("mode={mode}")));
         let before = rig.push_until(|report| report.faces.iter().any(|face| face.window_fill == 4));
         assert_eq!(before.model, "one@1.0");
-        rig.element.set_property("model", path(&other));
+        rig.element.set_property("model", other.path());
         // The old one goes on until the new one is there.
         let after = rig.push_until(|report| report.model != "one@1.0");
         assert_eq!(after.model, "other@1.0");
@@ -173,8 +157,8 @@ fn a_model_that_does_not_load_leaves_the_old_one_at_work() {
         let warning = rig.bus.timed_pop_filtered(TIMEOUT, &[gst::MessageType::Warning]).expect("a warning is posted");
         let gst::MessageView::Warning(warning) = warning.view() else { unreachable!() };
         let text = warning.error().to_string();
-        assert!(text.contains("there-is-no-such-model") && text.contains(&path(&one)), "{text}");
-        assert_eq!(rig.element.property::<String>("model"), path(&one));
+        assert!(text.contains("there-is-no-such-model") && text.contains(&one.path()), "{text}");
+        assert_eq!(rig.element.property::<String>("model"), one.path());
         let report = rig.push().unwrap();
         assert_eq!((report.model.as_str(), report.faces[0].window_fill), ("one@1.0", 4));
     }
@@ -186,10 +170,10 @@ fn the_last_of_several_models_wins() {
     let mut rig = Rig::start(Rig::element(&one, "mode=async"));
     rig.push_until(|_| true);
     for package in [&two, &three, &two, &one, &three] {
-        rig.element.set_property("model", path(package));
+        rig.element.set_property("model", package.path());
     }
     rig.push_until(|report| report.model == "three@1.0");
-    assert_eq!(rig.element.property::<String>("model"), path(&three));
+    assert_eq!(rig.element.property::<String>("model"), three.path());
 }
 
 #[test]

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use gst::prelude::*;
-use gst_rtsp_server::prelude::*;
 use gstdeepfake::report::FrameReport;
 
 use common::Package;
+use common::rtsp::Server;
 
 /// Frames in the clip with a face, at 30 frames/s.
 const CLIP_FRAMES: usize = 72;
@@ -292,51 +292,10 @@ fn webcam_takes_another_source_and_keeps_the_standard_output_for_lines() {
     assert!(error.contains("is the camera plugged in?"), "{error}");
 }
 
-/// Serves the clip; ends with the value.
-struct RtspServer {
-    main_loop: gst::glib::MainLoop,
-    thread: Option<std::thread::JoinHandle<()>>,
-    url: String,
-}
-
-impl RtspServer {
-    /// On that port; 0 for any.
-    fn new(clip: &Path, port: u16) -> Self {
-        let context = gst::glib::MainContext::new();
-        let server = gst_rtsp_server::RTSPServer::new();
-        server.set_address("127.0.0.1");
-        server.set_service(&port.to_string());
-        let factory = gst_rtsp_server::RTSPMediaFactory::new();
-        factory.set_launch(&format!(
-            "( filesrc location=\"{}\" ! qtdemux ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1 )",
-            clip.display()
-        ));
-        server.mount_points().unwrap().add_factory("/clip", factory);
-        server.attach(Some(&context)).unwrap();
-        let url = format!("rtsp://127.0.0.1:{}/clip", server.bound_port());
-        let main_loop = gst::glib::MainLoop::new(Some(&context), false);
-        let thread = {
-            let main_loop = main_loop.clone();
-            std::thread::spawn(move || {
-                main_loop.context().with_thread_default(|| main_loop.run()).unwrap();
-                drop(server);
-            })
-        };
-        Self { main_loop, thread: Some(thread), url }
-    }
-}
-
-impl Drop for RtspServer {
-    fn drop(&mut self) {
-        self.main_loop.quit();
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
-
 #[test]
 fn rtsp_finds_the_face_of_a_camera() {
     let Some(stage) = stage(&["rtspsrc", "rtph264pay", "rtph264depay", "qtdemux"]) else { return };
-    let server = RtspServer::new(&stage.clip(), 0);
+    let server = Server::new(&stage.clip(), 0);
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log.jsonl");
     let mut command = stage.script("rtsp.sh");
@@ -362,7 +321,7 @@ fn rtsp_connects_again_when_asked_to() {
     let mut child = command.spawn().unwrap();
     let mut errors = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     assert!(errors.any(|line| line == "rtsp.sh: starting again in 1 s"));
-    let _server = RtspServer::new(&stage.clip(), port);
+    let _server = Server::new(&stage.clip(), port);
     let rest: Vec<_> = errors.collect();
     assert!(child.wait_with_output().unwrap().status.success(), "{rest:?}");
     assert!(!logged(&log).is_empty());

@@ -2,28 +2,21 @@
 
 mod common;
 
+use common::{clip, init};
 use gst::prelude::*;
 use gstdeepfake::analysis::detector::{Detection, FaceDetector, Picture};
 use gstdeepfake::analysis::verdict::State;
 use gstdeepfake::inference::{DeviceRequest, SessionOptions, places};
 use gstdeepfake::report::{FrameReport, meta};
 
-/// A clip that `make deps` installs.
-fn clip(name: &str) -> String {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/clips").join(name);
-    assert!(path.is_file(), "{} is missing: run `make deps`", path.display());
-    path.display().to_string()
-}
-
 /// Runs `frames` frames of a clip through `deepfakedetect` behind `before`, and returns what each buffer carries.
 #[track_caller]
 fn reports(name: &str, frames: usize, before: &str, properties: &str) -> Vec<FrameReport> {
-    gst::init().unwrap();
-    gstdeepfake::plugin_register_static().unwrap();
+    init();
     let pipeline = gst::parse::launch(&format!(
         "filesrc location=\"{}\" ! decodebin ! {before} deepfakedetect name=detect \
          device=cpu threads=1 mode=sync on-error=fail {properties} ! appsink name=sink sync=false",
-        clip(name)
+        clip(name).display()
     ))
     .unwrap()
     .downcast::<gst::Pipeline>()
@@ -83,7 +76,7 @@ fn pictures(name: &str, frames: usize) -> Vec<gst_video::video_frame::VideoFrame
     let pipeline = gst::parse::launch(&format!(
         "filesrc location=\"{}\" ! decodebin ! videoscale ! videoconvert ! video/x-raw,format=RGB,width=320,height=180 ! \
          appsink name=sink sync=false",
-        clip(name)
+        clip(name).display()
     ))
     .unwrap()
     .downcast::<gst::Pipeline>()

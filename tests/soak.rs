@@ -1,19 +1,310 @@
-//! Many channels of `deepfakedetect` in one process, all of which change all the time.
+//! Many channels of `deepfakedetect` in one process, to all of which something happens all the time.
 //!
-//!     DEEPFAKE_SOAK_SECONDS=1800 cargo test --release --test soak -- --nocapture
+//!     make soak                        half an hour, or DEEPFAKE_SOAK_SECONDS
+//!     cargo test --test soak           ten seconds
 
 mod common;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::Package;
+use common::{Package, clip, faces, init, model, rtsp};
 use gst::prelude::*;
 
 /// A number that is random enough.
-fn random(state: &mut u64, below: u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*state >> 33) % below
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+
+    fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+}
+
+/// Where a channel's frames come from, and what is wrong with them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Source {
+    /// Frames of a size that changes.
+    Camera,
+    /// Some frames are shorter than their size, and the clock jumps.
+    BrokenCamera,
+    /// A file, of which some compressed frames are cut off or have wrong bytes.
+    DamagedFile,
+    /// The server, which goes away and comes back.
+    Network(&'static str),
+}
+
+const CHANNELS: [Source; 8] = [
+    Source::Camera,
+    Source::Camera,
+    Source::Camera,
+    Source::BrokenCamera,
+    Source::BrokenCamera,
+    Source::DamagedFile,
+    Source::Network("tcp"),
+    Source::Network("udp"),
+];
+
+/// What is counted of a channel, whatever becomes of its pipeline.
+#[derive(Default)]
+struct Count {
+    came: u64,
+    went: u64,
+    /// Frames that came and neither went before the next one nor were caught inside by a flush or a stop.
+    lost: u64,
+    /// Frames that went without having come last.
+    strange: u64,
+    /// The PTS of the frame that is inside.
+    inside: Option<Option<gst::ClockTime>>,
+    /// Analysed by pipelines that are gone.
+    analysed: u64,
+    restarts: u64,
+}
+
+struct Channel {
+    source: Source,
+    pipeline: gst::Pipeline,
+    count: Arc<Mutex<Count>>,
+    /// When it may start again after an error.
+    again: Option<Instant>,
+}
+
+impl Channel {
+    fn new(source: Source, model: &Package, url: &str) -> Self {
+        let count = Arc::default();
+        Self { source, pipeline: build(source, model, url, &count), count, again: None }
+    }
+
+    fn detect(&self) -> gst::Element {
+        self.pipeline.by_name("detect").unwrap()
+    }
+
+    /// Of a camera.
+    fn set_width(&self, width: u64) {
+        if let Some(filter) = self.pipeline.by_name("caps") {
+            filter.set_property("caps", size(width).parse::<gst::Caps>().unwrap());
+        }
+    }
+
+    /// Also where it plays already.
+    fn play(&self) {
+        self.pipeline.set_state(gst::State::Playing).unwrap();
+    }
+
+    fn stop(&mut self, state: gst::State) {
+        self.take_analysed();
+        self.pipeline.set_state(state).unwrap();
+    }
+
+    fn take_analysed(&self) {
+        let stats: gst::Structure = self.detect().property("stats");
+        self.count.lock().unwrap().analysed += stats.get::<u64>("analysed").unwrap();
+    }
+
+    /// The channel goes, and another comes in its place.
+    fn replace(&mut self, model: &Package, url: &str) {
+        self.stop(gst::State::Null);
+        self.pipeline = build(self.source, model, url, &self.count);
+    }
+
+    fn tell(&self) -> String {
+        let count = self.count.lock().unwrap();
+        format!(
+            "{:?}: {} frames came, {} went, {} lost, {} analysed; {} starts after an error or the end",
+            self.source, count.came, count.went, count.lost, count.analysed, count.restarts
+        )
+    }
+
+    /// Reads the bus. Sources may fail, and are then started again; the element may not, and warns only where frames are broken.
+    #[track_caller]
+    fn look_after(&mut self) {
+        let bus = self.pipeline.bus().unwrap();
+        let (detect, mut failed) = (self.detect(), false);
+        while let Some(message) = bus.pop() {
+            let ours = message.src() == Some(detect.upcast_ref());
+            match message.view() {
+                gst::MessageView::Error(error) => {
+                    let expected = !ours && !matches!(self.source, Source::Camera | Source::BrokenCamera);
+                    assert!(expected, "{:?}: {}", self.source, error.error());
+                    failed = true;
+                }
+                gst::MessageView::Warning(warning) if ours => {
+                    assert_eq!(self.source, Source::BrokenCamera, "{}", warning.error());
+                }
+                gst::MessageView::Eos(_) => failed = true,
+                _ => {}
+            }
+        }
+        if failed && self.again.is_none() {
+            self.stop(gst::State::Null);
+            self.again = Some(Instant::now() + Duration::from_millis(300));
+        }
+        if self.again.is_some_and(|again| again <= Instant::now()) {
+            self.again = None;
+            self.count.lock().unwrap().restarts += 1;
+            self.play();
+        }
+    }
+}
+
+fn size(width: u64) -> String {
+    format!("video/x-raw,format=I420,width={width},height={},framerate=30/1", width * 3 / 4)
+}
+
+/// A pipeline for that source, which stands still.
+fn build(source: Source, model: &Package, url: &str, count: &Arc<Mutex<Count>>) -> gst::Pipeline {
+    let camera = format!(
+        "videotestsrc is-live=true pattern=ball ! capsfilter name=caps caps={} ! identity name=before",
+        size(160)
+    );
+    let decode = "h264parse name=damage ! video/x-h264,stream-format=byte-stream ! \
+                  avdec_h264 max-threads=1 max-errors=-1 ! identity name=before";
+    let frames = match source {
+        Source::Camera | Source::BrokenCamera => camera,
+        Source::DamagedFile => {
+            let file = clip("single_face.mp4");
+            format!("filesrc location=\"{}\" ! qtdemux ! {decode} sync=true", file.display())
+        }
+        Source::Network(protocol) => format!(
+            "rtspsrc location={url} protocols={protocol} latency=100 timeout=1000000 tcp-timeout=1000000 ! \
+             rtph264depay ! {decode}"
+        ),
+    };
+    let pipeline = gst::parse::launch(&format!(
+        "{frames} ! deepfakedetect name=detect mode=async device=cpu threads=1 model={} {} detection-size=64 ! \
+         fakesink sync=false",
+        model.path(),
+        faces()
+    ));
+    let pipeline = pipeline.unwrap().downcast::<gst::Pipeline>().unwrap();
+    if source == Source::BrokenCamera {
+        break_frames(&pipeline.by_name("before").unwrap().static_pad("src").unwrap());
+    }
+    if source == Source::DamagedFile {
+        damage(&pipeline.by_name("damage").unwrap().static_pad("src").unwrap());
+    }
+    count_frames(&pipeline.by_name("detect").unwrap(), count);
+    pipeline
+}
+
+/// Keeps account of what comes into the element and goes out of it.
+fn count_frames(detect: &gst::Element, count: &Arc<Mutex<Count>>) {
+    let on = |pad: &str, types, probe: fn(&mut Count, &gst::PadProbeInfo)| {
+        let count = count.clone();
+        detect.static_pad(pad).unwrap().add_probe(types, move |_, info| {
+            probe(&mut count.lock().unwrap(), info);
+            gst::PadProbeReturn::Ok
+        });
+    };
+    on("sink", gst::PadProbeType::BUFFER, |count, info| {
+        count.came += 1;
+        count.lost += u64::from(count.inside.is_some());
+        count.inside = Some(info.buffer().unwrap().pts());
+    });
+    on("src", gst::PadProbeType::BUFFER, |count, info| {
+        count.went += 1;
+        count.strange += u64::from(count.inside.take() != Some(info.buffer().unwrap().pts()));
+    });
+    // A frame that is inside when the stream is flushed or stopped goes no further, as it must; a stream that was stopped
+    // begins with this event.
+    on("sink", gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::EVENT_FLUSH, |count, info| {
+        if matches!(info.event().unwrap().type_(), gst::EventType::FlushStop | gst::EventType::StreamStart) {
+            count.inside = None;
+        }
+    });
+}
+
+/// Cuts off one frame in fifty, and has the clock jump by up to an hour now and then.
+fn break_frames(pad: &gst::Pad) {
+    let state = Mutex::new((Random(7), 0));
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let mut state = state.lock().unwrap();
+        let (random, offset) = &mut *state;
+        if random.one_in(100) {
+            *offset = random.below(3600) * gst::ClockTime::SECOND.nseconds();
+        }
+        let buffer = info.buffer_mut().unwrap().make_mut();
+        let pts = buffer.pts().map(|pts| pts + gst::ClockTime::from_nseconds(*offset));
+        buffer.set_pts(pts);
+        if random.one_in(50) {
+            let size = buffer.size() as u64;
+            buffer.set_size(random.below(size) as usize);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Cuts off or overwrites one compressed frame in ten.
+fn damage(pad: &gst::Pad) {
+    let random = Mutex::new(Random(8));
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let mut random = random.lock().unwrap();
+        if random.one_in(10) {
+            let mut bytes = info.buffer().unwrap().map_readable().unwrap().to_vec();
+            if random.one_in(2) {
+                bytes.truncate(1 + random.below(bytes.len() as u64) as usize);
+            }
+            for _ in 0..random.below(20) {
+                let place = random.below(bytes.len() as u64) as usize;
+                bytes[place] = random.below(256) as u8;
+            }
+            let buffer = info.buffer_mut().unwrap().make_mut();
+            buffer.replace_all_memory(gst::Memory::from_slice(bytes));
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// The RTSP server, in a process of its own, which can be killed. It ends with its standard input.
+struct Server {
+    process: Child,
+    url: String,
+}
+
+/// Set for the process that is to be the server: its port.
+const SERVER_PORT: &str = "DEEPFAKE_SOAK_SERVER";
+
+impl Server {
+    fn start(port: u16) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_server", "--ignored", "--nocapture"])
+            .env(SERVER_PORT, port.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let url = lines.filter_map(|line| Some(line[line.find("rtsp://")?..].to_string())).next();
+        Self { process, url: url.expect("the server says where it is") }
+    }
+
+    fn port(&self) -> u16 {
+        self.url.trim_end_matches("/clip").rsplit(':').next().unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Server {
+    /// It has no time to say goodbye to anybody.
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+#[test]
+#[ignore = "is the server of the test below, which starts it"]
+fn the_server() {
+    let Ok(port) = std::env::var(SERVER_PORT) else { return };
+    init();
+    let server = rtsp::Server::new(&clip("WolfgangLanger_Pexels.mp4"), port.parse().unwrap());
+    println!("{}", server.url);
+    let _ = std::io::stdin().read(&mut [0]);
 }
 
 fn resident_bytes() -> u64 {
@@ -21,111 +312,86 @@ fn resident_bytes() -> u64 {
     pages.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
-/// The tiny model under another name; takes any crop.
-fn model(name: &str) -> Package {
-    let package = Package::sequence().change("\"tiny\"", &format!("\"{name}\""));
-    package.read().unwrap();
-    package
+fn median(values: &[u64]) -> u64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() / 2]
 }
 
-fn path(package: &Package) -> String {
-    package.dir.path().display().to_string()
-}
-
-/// Eight channels for a while, each of which is stopped, started, resized, flushed and given another model now and then.
-/// `DEEPFAKE_SOAK_SECONDS` makes it last as long as that.
+/// Channels come, go, stop, start, are flushed, change their size and their model; frames are damaged and cut off, clocks jump,
+/// and the network is lost.
 #[test]
 fn eight_channels_lose_no_frame_and_no_memory() {
     // With an arena for each thread, memory would grow for minutes only because the arenas differ.
     // SAFETY: no other thread runs yet.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
-    gst::init().unwrap();
-    gstdeepfake::plugin_register_static().unwrap();
-    let seconds = std::env::var("DEEPFAKE_SOAK_SECONDS").map_or(12, |seconds| seconds.parse().unwrap());
-    let detector = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/detectors/centerface.onnx");
-    let faces = if detector.is_file() {
-        format!("face-detector={} detection-size=64", detector.display())
-    } else {
-        eprintln!("SKIPPED in part: no {}; run `make deps`", detector.display());
-        "face-source=upstream".into()
-    };
+    init();
+    let seconds = std::env::var("DEEPFAKE_SOAK_SECONDS").map_or(10, |seconds| seconds.parse().unwrap());
     let models = [model("one"), model("two")];
-    static COUNTS: [[AtomicU64; 2]; 8] = [const { [const { AtomicU64::new(0) }; 2] }; 8];
-    let channels: Vec<gst::Pipeline> = COUNTS
-        .iter()
-        .map(|counts| {
-            let pipeline = gst::parse::launch(&format!(
-                "videotestsrc is-live=true pattern=ball ! capsfilter name=caps ! deepfakedetect name=detect mode=async \
-                 on-error=fail device=cpu threads=1 model={} {faces} ! fakesink sync=false",
-                path(&models[0])
-            ));
-            let pipeline = pipeline.unwrap().downcast::<gst::Pipeline>().unwrap();
-            let detect = pipeline.by_name("detect").unwrap();
-            for (pad, count) in ["sink", "src"].into_iter().zip(counts) {
-                detect.static_pad(pad).unwrap().add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-                    count.fetch_add(1, Ordering::Relaxed);
-                    gst::PadProbeReturn::Ok
-                });
-            }
-            pipeline
-        })
-        .collect();
-    let resize = |pipeline: &gst::Pipeline, width: u64| {
-        let caps = format!("video/x-raw,width={width},height={},framerate=30/1", width * 3 / 4);
-        let filter = pipeline.by_name("caps").unwrap();
-        filter.set_property("caps", caps.parse::<gst::Caps>().unwrap());
-    };
-    for pipeline in &channels {
-        resize(pipeline, 160);
-        pipeline.set_state(gst::State::Playing).unwrap();
-    }
+    let first = Server::start(0);
+    let url = first.url.clone();
+    let (port, mut server) = (first.port(), Some(first));
+    let mut channels = CHANNELS.map(|source| Channel::new(source, &models[0], &url));
+    channels.iter().for_each(Channel::play);
 
-    let began = Instant::now();
-    let whole = Duration::from_secs(seconds);
-    let (mut state, mut settled) = (42, None);
+    let (began, whole) = (Instant::now(), Duration::from_secs(seconds));
+    // The server is there for the first three quarters of each of these.
+    let period = (whole / 4).min(Duration::from_secs(40));
+    let (mut random, mut memory, mut kills, mut told) = (Random(42), Vec::new(), 0, 0);
     while began.elapsed() < whole {
-        let pipeline = &channels[random(&mut state, 8) as usize];
-        let detect = pipeline.by_name("detect").unwrap();
-        match random(&mut state, 6) {
-            0 => _ = pipeline.set_state(gst::State::Null).unwrap(),
-            1 => _ = pipeline.set_state(gst::State::Ready).unwrap(),
-            2 => resize(pipeline, 64 + 16 * random(&mut state, 12)),
-            3 => detect.set_property("model", path(&models[random(&mut state, 2) as usize])),
-            4 => detect.set_property("detect-interval", 1 + random(&mut state, 3) as u32),
-            // A channel that is just starting does not seek.
-            _ => _ = pipeline.seek_simple(gst::SeekFlags::FLUSH, gst::ClockTime::ZERO),
+        let is_wanted = (began.elapsed().as_secs_f64() / period.as_secs_f64()).fract() < 0.75;
+        if is_wanted && server.is_none() {
+            server = Some(Server::start(port));
+        } else if server.take_if(|_| !is_wanted).is_some() {
+            kills += 1;
         }
-        pipeline.set_state(gst::State::Playing).unwrap();
-        for pipeline in &channels {
-            let message = pipeline.bus().unwrap().pop_filtered(&[gst::MessageType::Error, gst::MessageType::Warning]);
-            assert!(message.is_none(), "{message:?}");
-            // Only what is of no interest is left on the bus.
-            pipeline.bus().unwrap().set_flushing(true);
-            pipeline.bus().unwrap().set_flushing(false);
+        let channel = &mut channels[random.below(8) as usize];
+        // Others need longer than a camera until frames flow.
+        if matches!(channel.source, Source::Camera | Source::BrokenCamera) || random.one_in(10) {
+            match random.below(8) {
+                0 => channel.stop(gst::State::Null),
+                1 => channel.stop(gst::State::Ready),
+                2 | 3 => channel.set_width(64 + 16 * random.below(12)),
+                4 => channel.detect().set_property("model", models[random.below(2) as usize].path()),
+                5 => channel.detect().set_property("detect-interval", 1 + random.below(3) as u32),
+                // A channel that is just starting does not seek.
+                6 => _ = channel.pipeline.seek_simple(gst::SeekFlags::FLUSH, gst::ClockTime::ZERO),
+                _ => channel.replace(&models[0], &url),
+            }
+            if channel.again.is_none() {
+                channel.play();
+            }
         }
-        if settled.is_none() && began.elapsed() > whole / 3 {
-            settled = Some(resident_bytes());
+        channels.iter_mut().for_each(Channel::look_after);
+        memory.push(resident_bytes());
+        if began.elapsed().as_secs() / 60 > told {
+            told += 1;
+            println!("{told} min: {} MiB, the server was killed {kills} times", memory.last().unwrap() >> 20);
+            channels.iter().for_each(|channel| println!("  {}", channel.tell()));
         }
         // The pace of the changes, not a wait for anything.
         std::thread::sleep(Duration::from_millis(50));
     }
-    let analysed: u64 = channels
-        .iter()
-        .map(|pipeline| pipeline.by_name("detect").unwrap().property::<gst::Structure>("stats"))
-        .map(|stats| stats.get::<u64>("analysed").unwrap())
-        .sum();
-    let (settled, at_end) = (settled.unwrap(), resident_bytes());
-    for pipeline in &channels {
-        pipeline.set_state(gst::State::Null).unwrap();
-    }
-    let [came, went] = [0, 1].map(|side| COUNTS.iter().map(|counts| counts[side].load(Ordering::Relaxed)).sum::<u64>());
+    channels.iter_mut().for_each(|channel| channel.stop(gst::State::Null));
+
+    let sixth = memory.len() / 6;
+    let [settled, at_end] = [2, 5].map(|part| median(&memory[part * sixth..(part + 1) * sixth]));
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     println!(
-        "{came} frames came, {went} went, {analysed} analysed since the last starts; {} MiB after a third, {} MiB at the end",
-        settled >> 20,
-        at_end >> 20
+        "{seconds} s: {:.1} MiB after a third, {:.1} MiB at the end; {kills} losses of the network",
+        mib(settled),
+        mib(at_end)
     );
-    assert!(analysed > 0);
-    // A frame that is under way when its channel is flushed or stopped is none that was lost.
-    assert!(came > 100 && came - went <= seconds * 20, "{came} frames came, {went} went");
-    assert!(at_end < settled + settled / 50 + (4 << 20), "{settled} bytes became {at_end}");
+    let mut analysed = 0;
+    for channel in &channels {
+        println!("  {}", channel.tell());
+        let count = channel.count.lock().unwrap();
+        assert_eq!((count.lost, count.strange), (0, 0), "{:?}", channel.source);
+        assert!(count.went > 0, "{:?} gave nothing", channel.source);
+        analysed += count.analysed;
+    }
+    assert!(analysed > 0 && kills >= 3, "{analysed} analysed, {kills} losses");
+    // A minute is too short for two per cent: what the allocator keeps goes up and down by more.
+    let slack = if seconds < 60 { 12 << 20 } else { 0 };
+    assert!(at_end < settled + settled / 50 + slack, "{settled} bytes became {at_end}");
 }

@@ -1,12 +1,62 @@
-//! What several tests need: a model package small enough to work out by hand what it says.
+//! What several tests need: the plugin in this process, a model package small enough to work out by hand what it says, and
+//! what `make deps` installs.
 
 // Every test is a crate of its own and uses only some of this.
 #![allow(dead_code)]
+
+pub mod rtsp;
 
 use std::path::{Path, PathBuf};
 
 use gstdeepfake::inference::{InferenceError, ModelPackage};
 use sha2::{Digest, Sha256};
+
+/// Starts GStreamer and registers the plugin; as often as one likes.
+pub fn init() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        gst::init().unwrap();
+        gstdeepfake::plugin_register_static().unwrap();
+    });
+}
+
+/// What `make deps` installs.
+fn installed(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps").join(name)
+}
+
+/// A clip that `make deps` installs.
+#[track_caller]
+pub fn clip(name: &str) -> PathBuf {
+    let path = installed("clips").join(name);
+    assert!(path.is_file(), "{} is missing: run `make deps`", path.display());
+    path
+}
+
+/// The installed face detector; `None`, loudly, where there is none.
+pub fn detector() -> Option<PathBuf> {
+    let path = installed("detectors/centerface.onnx");
+    if !path.is_file() {
+        eprintln!("SKIPPED: no {}; run `make deps`", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// Properties of `deepfakedetect`: the installed face detector, or faces from upstream where there is none.
+pub fn faces() -> String {
+    match detector() {
+        Some(path) => format!("face-detector={}", path.display()),
+        None => "face-source=upstream".into(),
+    }
+}
+
+/// The tiny model under this name, written down. Its crops have 16×16 pixels; it scores from the second on.
+pub fn model(name: &str) -> Package {
+    let package = Package::sequence().change("\"tiny\"", &format!("\"{name}\""));
+    package.read().unwrap();
+    package
+}
 
 pub fn data(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file)
@@ -58,6 +108,11 @@ impl Package {
         assert!(self.toml.contains(from), "{}", self.toml);
         self.toml = self.toml.replacen(from, to, 1);
         self
+    }
+
+    /// The folder, as the property `model` takes it.
+    pub fn path(&self) -> String {
+        self.dir.path().display().to_string()
     }
 
     pub fn read(&self) -> Result<ModelPackage, InferenceError> {

@@ -47,7 +47,8 @@ train-smoke:  ## Run the training script on a handful of made-up clips, if its p
 
 bench: deps  ## Measure each stage's cost per frame, and what a live stream feels of it
 	@. scripts/env.sh
-	cargo bench --locked --bench overlay --bench stages --bench live
+	cargo bench --locked --bench overlay --bench stages --bench live --bench scale
+	scripts/bench_python.sh
 
 valgrind: deps  ## Run a short pipeline under valgrind's memcheck (valgrind must be installed)
 	@scripts/valgrind.sh

@@ -372,6 +372,49 @@ fn a_file_that_is_missing_or_no_file_is_reported() {
 }
 
 #[test]
+fn a_file_of_absurd_size_is_refused_unread() {
+    // Files full of holes: they take no room.
+    for (file, bytes) in [("model.toml", 3 << 20), ("head.onnx", (1 << 30) + 1)] {
+        let package = Package::sequence();
+        package.read().unwrap();
+        std::fs::File::options().write(true).open(package.dir.path().join(file)).unwrap().set_len(bytes).unwrap();
+        let error = ModelPackage::load(package.dir.path()).unwrap_err().to_string();
+        assert!(error.contains(file) && error.contains(&format!("{bytes} bytes, more than")), "{error}");
+    }
+}
+
+#[test]
+fn a_description_that_is_no_plain_file_is_not_waited_for() {
+    let package = Package::sequence();
+    let path = package.dir.path().join("model.toml");
+    let fifo = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: a string that ends with a zero.
+    assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
+    assert!(ModelPackage::load(package.dir.path()).is_err());
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+    assert!(ModelPackage::load(package.dir.path()).is_err());
+}
+
+/// A graph may name files that hold its weights. Those have no checksum, and could be any file of the machine.
+#[test]
+fn a_graph_reads_no_other_files() {
+    for place in ["weights.b", "../../a.b", "/dev/zero"] {
+        let mut package = Package::with_encoder("encoder-external.onnx", "weighted");
+        let path = package.dir.path().join("encoder-external.onnx");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.windows(9).position(|bytes| bytes == b"weights.b").unwrap();
+        bytes[at..at + 9].copy_from_slice(place.as_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+        std::fs::write(package.dir.path().join("weights.b"), [0; 12]).unwrap();
+        let old = package.toml.lines().find(|line| line.starts_with("sha256")).unwrap().to_owned();
+        let sha256: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+        package = package.change(&old, &format!("sha256 = \"{sha256}\""));
+        package.fails(&["encoder-external.onnx is not a usable ONNX graph"]);
+    }
+}
+
+#[test]
 fn a_wrong_checksum_is_reported_with_both() {
     let package = Package::sequence();
     let path = package.dir.path().join("head.onnx");

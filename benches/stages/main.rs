@@ -10,9 +10,8 @@
 //! What is only found by taking a graph's time off (`around-…`) is measured in pairs, one run with and one without, so
 //! that both see the same state of the machine.
 
-mod clip;
-mod cpu;
-mod graph;
+#[path = "../common/mod.rs"]
+mod common;
 mod summary;
 
 use std::path::PathBuf;
@@ -25,9 +24,9 @@ use gst_video::VideoFormat;
 use gst_video::video_frame::{Readable, VideoFrame};
 use ndarray::{Array4, ArrayD, ArrayViewD, Axis};
 
-use clip::Form;
-use cpu::CpuTime;
-use graph::Graph;
+use common::clip::{self, Form};
+use common::cpu::{self, CpuTime};
+use common::graph::Graph;
 use gstdeepfake::analysis::analyzer::{Analyzer, AnalyzerSettings};
 use gstdeepfake::analysis::cropper::{CropSpec, Cropper};
 use gstdeepfake::analysis::detector::{self, Detection, FaceDetector, Picture};

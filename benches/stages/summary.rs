@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use plotters::prelude::*;
 
-use super::clip::Form;
+use super::common::clip::Form;
+use super::common::page;
+use super::common::plot::{BLUE as OURS, FAINT, FONT, INK, VERMILLION as BAR, register_font};
 use super::{FACES, FORMATS, SIZES, USUAL};
 
 /// What everything but the graphs may cost for the usual frame, in milliseconds of one core.
@@ -108,13 +110,10 @@ pub fn write(model: &str) -> Result<(), String> {
             }
         }
     }
-    let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("out");
-    let failed = |error: &dyn std::fmt::Display| format!("{} cannot be written: {error}", out.display());
-    std::fs::create_dir_all(&out).map_err(|error| failed(&error))?;
-    let page = page(model, &costs);
-    print!("\n{page}");
-    std::fs::write(out.join("bench.md"), page).map_err(|error| failed(&error))?;
-    plot(&out.join("bench.png"), &costs).map_err(|error| failed(&error))?;
+    let failed = |error: &dyn std::fmt::Display| format!("the summary cannot be written: {error}");
+    page::put(&page(model, &costs)).map_err(|error| failed(&error))?;
+    let file = page::file("bench.png").map_err(|error| failed(&error))?;
+    plot(&file, &costs).map_err(|error| failed(&error))?;
     println!("\nout/bench.md, out/bench.png");
     Ok(())
 }
@@ -207,21 +206,9 @@ fn processor() -> String {
     name.map_or("an unknown processor".into(), |(_, name)| name.trim().to_owned())
 }
 
-/// Blue for ours and orange for the bar, as Okabe and Ito have them.
-const OURS: RGBColor = RGBColor(0, 114, 178);
-const BAR: RGBColor = RGBColor(213, 94, 0);
-const INK: RGBColor = RGBColor(38, 44, 52);
-const FAINT: RGBColor = RGBColor(226, 230, 235);
-const FONT: &str = "sans-serif";
-
 /// Bars of our stages for the usual frame, then their sum beside the bar that it must keep.
 fn plot(file: &Path, costs: &[Cost]) -> Result<(), Box<dyn std::error::Error>> {
-    // Embedded: the plot looks the same on a machine without fonts.
-    let font = include_bytes!("../../assets/fonts/DejaVuSans.ttf");
-    for style in [FontStyle::Normal, FontStyle::Bold] {
-        let _ = plotters::style::register_font(FONT, style, font);
-    }
-
+    register_font();
     let cost = usual(costs, 1);
     let mut rows: Vec<(String, f64)> = STAGES
         .iter()

@@ -88,7 +88,8 @@ install_rust() {
         "distribution, and it is your decision.)"
 
     say "installing Rust's stable toolchain through rustup"
-    rustup toolchain install stable --profile minimal --component rustfmt --component clippy
+    # A distribution's rustup cannot update itself: Ubuntu 24.04's calls that an error after all has been installed.
+    rustup toolchain install stable --no-self-update --profile minimal --component rustfmt --component clippy
     export RUSTUP_TOOLCHAIN=stable
     rust_is_new_enough || die "rustup's stable toolchain is $(rustc --version), older than $RUST_NEEDED." \
         "Run: rustup update stable"

@@ -8,6 +8,9 @@ cd "$(dirname "$0")/.."
 . scripts/env.sh
 use_plugin debug
 
+# 1.NEWEST_RUST_TRIED is the newest whose lints all pass.
+NEWEST_RUST_TRIED=99
+
 # Tests must not wait for someone to type, nor find a display.
 exec </dev/null
 unset DISPLAY WAYLAND_DISPLAY
@@ -21,8 +24,13 @@ if command -v shellcheck >/dev/null; then
     shellcheck --external-sources "${shell_files[@]}"
 fi
 
+# A newer Rust may bring lints that nobody here has seen: they are told, but do not keep a newcomer from the tests.
+lints=(-D warnings)
+if [ "$(rustc --version | cut -d. -f2)" -gt $NEWEST_RUST_TRIED ]; then
+    lints=()
+fi
 heading 'lints'
-cargo clippy --locked --all-targets -- -D warnings
+cargo clippy --locked --all-targets -- "${lints[@]}"
 
 heading 'build'
 # Tests that start gst-launch-1.0 or `deepfake` need the plugin and the command as files.
@@ -51,7 +59,7 @@ fi
 for feature in v1_26 v1_24; do
     if pkg-config --atleast-version="1.${feature#v1_}" gstreamer-analytics-1.0; then
         heading "GstAnalytics metadata ($feature)"
-        cargo clippy --locked --all-targets --features "$feature" -- -D warnings
+        cargo clippy --locked --all-targets --features "$feature" -- "${lints[@]}"
         cargo test --locked --features "$feature" --lib --test analytics --test detect --test metadata_survival
         exit
     fi

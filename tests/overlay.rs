@@ -198,7 +198,7 @@ fn half_transparent_plates_stay_so_where_padding_bytes_are_zero() {
             let writable = buffer.get_mut().unwrap();
             writable.set_pts(gst::ClockTime::ZERO);
             if matches!(format, VideoFormat::Bgrx) {
-                writable.map_writable().unwrap().chunks_exact_mut(4).for_each(|pixel| pixel[3] = 0);
+                writable.map_writable().unwrap().as_chunks_mut::<4>().0.iter_mut().for_each(|pixel| pixel[3] = 0);
             }
             report::meta::attach(writable, &report(0, vec![face(State::Authentic)]), 640, 480).unwrap();
         }

@@ -129,7 +129,7 @@ impl Shrinker {
                 *sum = ((u32::from(*whole) * ONE + u32::from(head) + u32::from(tail)) >> shift) as i32;
             }
             run::<CHANNELS>(&self.row_sums, &mut self.running);
-            for (span, totals) in self.across.iter().zip(self.totals.chunks_exact_mut(CHANNELS)) {
+            for (span, totals) in self.across.iter().zip(self.totals.as_chunks_mut::<CHANNELS>().0) {
                 let at = |column: u32, channel: usize| column as usize * CHANNELS + channel;
                 for (channel, total) in totals.iter_mut().enumerate() {
                     let whole = self.running[at(span.end, channel)].wrapping_sub(self.running[at(span.first, channel)]);
@@ -170,7 +170,7 @@ fn run<const CHANNELS: usize>(values: &[i32], running: &mut [i32]) {
     let mut sums = [0i32; CHANNELS];
     let (start, running) = running.split_at_mut(CHANNELS);
     start.fill(0);
-    for (values, running) in values.chunks_exact(CHANNELS).zip(running.chunks_exact_mut(CHANNELS)) {
+    for (values, running) in values.as_chunks::<CHANNELS>().0.iter().zip(running.as_chunks_mut::<CHANNELS>().0) {
         for ((sum, value), running) in sums.iter_mut().zip(values).zip(running) {
             *sum = sum.wrapping_add(*value);
             *running = *sum;

@@ -263,7 +263,7 @@ mod tests {
     /// The middle of the brightness around (x, y), in pixels.
     fn dot(crop: &[u8], side: usize, (x, y): (f32, f32), reach: f32) -> Point {
         let (mut sum, mut sum_x, mut sum_y) = (0.0, 0.0, 0.0);
-        for (index, pixel) in crop.chunks_exact(3).enumerate() {
+        for (index, pixel) in crop.as_chunks::<3>().0.iter().enumerate() {
             let (px, py) = ((index % side) as f32 + 0.5, (index / side) as f32 + 0.5);
             if (px - x).hypot(py - y) <= reach {
                 let weight = f32::from(pixel[1].saturating_sub(70));

@@ -133,8 +133,8 @@ impl FaceFollower {
 pub fn thumbnail(sampler: &mut Sampler, frame: &FrameView) -> Result<Vec<u8>, AnalysisError> {
     let (width, height) = (cut::WIDTH as u32, cut::HEIGHT as u32);
     let pixels = sampler.sample(frame, PixelRect::of(frame), width, height, ChannelOrder::Rgb)?;
-    let grey = |pixel: &[u8]| ((u16::from(pixel[0]) + 2 * u16::from(pixel[1]) + u16::from(pixel[2])) / 4) as u8;
-    Ok(pixels.chunks_exact(3).map(grey).collect())
+    let grey = |&[red, green, blue]: &[u8; 3]| ((u16::from(red) + 2 * u16::from(green) + u16::from(blue)) / 4) as u8;
+    Ok(pixels.as_chunks::<3>().0.iter().map(grey).collect())
 }
 
 /// From pixels of the small picture to pixels of the frame.

@@ -477,7 +477,7 @@ mod tests {
         // Halved: chroma as it is, luma averaged.
         let rgb = sampler.sample(&frame, PixelRect::of(&frame), side / 2, side / 2, ChannelOrder::Rgb).unwrap();
         let mut bias = [0.0; 3];
-        for (index, pixel) in rgb.chunks_exact(3).enumerate() {
+        for (index, pixel) in rgb.as_chunks::<3>().0.iter().enumerate() {
             let (row, column) = (index / (SIDE / 2) * 2, index % (SIDE / 2) * 2);
             let at = |row: usize, column: usize| f64::from(luma[row * SIDE + column]);
             let mean = (at(row, column) + at(row, column + 1) + at(row + 1, column) + at(row + 1, column + 1)) / 4.0;

@@ -156,8 +156,8 @@ fn to_ayuv(mut data: Vec<u8>, red: f64, blue: f64, full_range: bool) -> Vec<u8> 
     let green = 1.0 - red - blue;
     let (black, luma, chroma) = if full_range { (0.0, 255.0, 255.0) } else { (16.0, 219.0, 224.0) };
     let mut last: Option<([u8; 4], [u8; 4])> = None;
-    for pixel in data.chunks_exact_mut(4) {
-        let word: [u8; 4] = pixel.try_into().expect("chunks of four");
+    for pixel in data.as_chunks_mut::<4>().0 {
+        let word = *pixel;
         // Plates and lines are large areas of one colour.
         if let Some((from, to)) = last
             && from == word
@@ -198,7 +198,7 @@ pub fn fill_padding(frame: &mut VideoFrameRef<&mut gst::BufferRef>, area: Area) 
     for y in area.y.max(0)..area.bottom().min(height) {
         let row = y as usize * stride;
         let pixels = row + area.x.max(0) as usize * 4..row + area.right().clamp(0, width) as usize * 4;
-        for pixel in data.get_mut(pixels).unwrap_or_default().chunks_exact_mut(4) {
+        for pixel in data.get_mut(pixels).unwrap_or_default().as_chunks_mut::<4>().0 {
             pixel[offset] = 255;
         }
     }

@@ -136,9 +136,9 @@ impl Stroke {
         let mut at = start + (end - start - count * period + off) / 2;
         at &= !1;
         for _ in 0..count {
-            for pair in pattern.chunks_exact(2) {
-                runs.push((at, at + pair[0] * thin, thin));
-                at += (pair[0] + pair[1]) * thin;
+            for [on, off] in pattern.as_chunks::<2>().0 {
+                runs.push((at, at + on * thin, thin));
+                at += (on + off) * thin;
             }
         }
         runs

@@ -6,8 +6,7 @@ mod common;
 use common::{Package, init};
 use gst::glib::Quark;
 use gst_analytics::{
-    AnalyticsAnyMtd, AnalyticsClassificationMtd, AnalyticsODMtd, AnalyticsRelationMeta, AnalyticsTrackingMtd, RelTypes,
-    prelude::*,
+    AnalyticsClassificationMtd, AnalyticsODMtd, AnalyticsRelationMeta, AnalyticsTrackingMtd, RelTypes, prelude::*,
 };
 use gst_video::{VideoFormat, VideoRegionOfInterestMeta};
 use gstdeepfake::analysis::verdict::State;
@@ -224,7 +223,7 @@ fn masks_of_others_are_neither_leaked_nor_freed() {
         attach(&mut buffer, &two_faces());
         assert_eq!(references(&mask), 2);
         let relations = buffer.meta::<AnalyticsRelationMeta>().unwrap();
-        let kept = relations.mtd::<AnalyticsAnyMtd>(id).unwrap();
+        let kept = relations.mtd::<gst_analytics::AnalyticsAnyMtd>(id).unwrap();
         // SAFETY: a function without conditions.
         assert_eq!(kept.mtd_type(), unsafe { ffi::gst_analytics_segmentation_mtd_get_mtd_type() });
     }

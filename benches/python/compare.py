@@ -83,8 +83,9 @@ def element(clip, model):
             log = Path(folder) / "log.jsonl"
             detect = f"deepfakedetect mode=sync device=cpu threads=1 on-error=fail model={model} face-detector={DETECTOR}"
             seconds, _ = launch(clip, frames, detect, f"deepfakelog location={log}")
-            reports = map(json.loads, log.read_text().splitlines())
-            faces = {round(report["pts"] / 1e9 * RATE): report["faces"] for report in reports}
+            reports = [json.loads(line) for line in log.read_text().splitlines()]
+            # The clip's first frame is analysed, and need not be at 0.
+            faces = {round((report["pts"] - reports[0]["pts"]) / 1e9 * RATE): report["faces"] for report in reports}
         # Buffers between two analyses carry the last report again.
         scores = {index: found[0]["score"] for index, found in faces.items() if found and found[0]["score"] is not None}
         return seconds, scores

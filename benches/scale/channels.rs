@@ -235,6 +235,9 @@ fn watch_channels(
     frames: &[gst::Buffer],
     watch: Duration,
 ) -> Result<Seen, Box<dyn Error>> {
+    // What the rows before have freed must not be counted again.
+    // SAFETY: the allocator may be asked for this at any time.
+    unsafe { libc::malloc_trim(0) };
     let channels = (0..count).map(|_| Channel::new(model, input)).collect::<Result<Vec<_>, _>>()?;
     for channel in &channels {
         channel.pipeline.set_state(gst::State::Playing)?;

@@ -568,7 +568,11 @@ fn a_line_for_which_there_is_half_the_room_is_written_whole_later() {
 
 fn spawn_child(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", name, "--nocapture"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // With one thread, as on one processor, the child's name would stand before its first line.
+    command
+        .args(["--ignored", "--exact", name, "--nocapture", "--test-threads=2"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 

@@ -1,7 +1,7 @@
 //! Shrinking by averaging areas, at any ratio: what OpenCV's `INTER_AREA` does, several times as fast.
 //!
 //! OpenCV goes through the source pixel by pixel unless the ratio is exactly two. Here whole rows are summed first, which
-//! the compiler turns into vector instructions, and only the few rows of sums are walked through column by column.
+//! the compiler turns into vector instructions; then columns, for eight rows of sums at a time, which lie side by side for that.
 
 use super::frame::Plane;
 
@@ -9,6 +9,8 @@ use super::frame::Plane;
 const ONE: u32 = 256;
 /// Sums of rows are kept in 16 bits, which suffices up to this ratio.
 const GREATEST_RATIO: usize = 250;
+/// Output rows that are made together: 32-bit numbers in the widest vectors that many processors have.
+const LANES: usize = 8;
 
 /// Added to a float that a byte can hold, this leaves it in the lowest bits, rounded; halves to even numbers, without which
 /// chroma that is halved in one direction alone would be too high by a quarter on average.
@@ -55,10 +57,11 @@ pub struct Shrinker {
     /// Sum of the rows that an output row covers in whole.
     whole_rows: Vec<u16>,
     /// The same with the parts of rows at either end, in steps of 1/128 to 1/256 of an average grey level.
-    row_sums: Vec<i32>,
-    /// Of those, running from the left, for each channel. May wrap around: only differences count.
-    running: Vec<i32>,
-    totals: Vec<f32>,
+    sums: Vec<i32>,
+    /// For each sample of a row, those sums for [`LANES`] output rows.
+    row_sums: Vec<[i32; LANES]>,
+    /// What comes out for each sample of those rows.
+    block: Vec<[u8; LANES]>,
 }
 
 impl Shrinker {
@@ -116,32 +119,60 @@ impl Shrinker {
         let row = |index: u32| &source.data[index as usize * source.stride..][..columns * CHANNELS];
         // Brings sums of any number of rows to about the same size.
         let shift = rows.div_ceil(height).next_power_of_two().trailing_zeros();
-        self.row_sums.resize(columns * CHANNELS, 0);
-        self.running.resize((columns + 1) * CHANNELS, 0);
-        self.totals.resize(width * CHANNELS, 0.0);
-        for (span, target) in self.down.iter().zip(target.chunks_exact_mut(width * CHANNELS)) {
-            sum_rows((span.first..span.end).map(row), columns * CHANNELS, &mut self.whole_rows);
-            let (head, tail) = (row(span.head.0), row(span.tail.0));
-            let (head_weight, tail_weight) = (span.head.1 as u16, span.tail.1 as u16);
-            for (((sum, whole), head), tail) in self.row_sums.iter_mut().zip(&self.whole_rows).zip(head).zip(tail) {
-                // Below 256 × 256 each: 16-bit products are the ones that every processor has vector instructions for.
-                let (head, tail) = (u16::from(*head) * head_weight, u16::from(*tail) * tail_weight);
-                *sum = ((u32::from(*whole) * ONE + u32::from(head) + u32::from(tail)) >> shift) as i32;
+        self.row_sums.resize(columns * CHANNELS, [0; LANES]);
+        self.block.resize(width * CHANNELS, [0; LANES]);
+        let strips = self.down.chunks(LANES).zip(target.chunks_mut(width * CHANNELS * LANES));
+        for (spans, target) in strips {
+            let mut scales = [0.0; LANES];
+            for (lane, span) in spans.iter().enumerate() {
+                sum_rows((span.first..span.end).map(row), columns * CHANNELS, &mut self.whole_rows);
+                let (head, tail) = (row(span.head.0), row(span.tail.0));
+                let (head_weight, tail_weight) = (span.head.1 as u16, span.tail.1 as u16);
+                self.sums.resize(columns * CHANNELS, 0);
+                for (((sum, whole), head), tail) in self.sums.iter_mut().zip(&self.whole_rows).zip(head).zip(tail) {
+                    // Below 256 × 256 each: 16-bit products are the ones that every processor has vector instructions for.
+                    let (head, tail) = (u16::from(*head) * head_weight, u16::from(*tail) * tail_weight);
+                    *sum = ((u32::from(*whole) * ONE + u32::from(head) + u32::from(tail)) >> shift) as i32;
+                }
+                for (sums, sum) in self.row_sums.iter_mut().zip(&self.sums) {
+                    sums[lane] = *sum;
+                }
+                scales[lane] = span.scale * (1 << shift) as f32;
             }
-            run::<CHANNELS>(&self.row_sums, &mut self.running);
-            for (span, totals) in self.across.iter().zip(self.totals.as_chunks_mut::<CHANNELS>().0) {
-                let at = |column: u32, channel: usize| column as usize * CHANNELS + channel;
-                for (channel, total) in totals.iter_mut().enumerate() {
-                    let whole = self.running[at(span.end, channel)].wrapping_sub(self.running[at(span.first, channel)]);
-                    let head = self.row_sums[at(span.head.0, channel)] * span.head.1 as i32;
-                    let tail = self.row_sums[at(span.tail.0, channel)] * span.tail.1 as i32;
-                    *total = (whole as f32 * ONE as f32 + (head + tail) as f32) * span.scale;
+            for (span, block) in self.across.iter().zip(self.block.as_chunks_mut::<CHANNELS>().0) {
+                shrink_columns::<CHANNELS>(&self.row_sums, span, &scales, block);
+            }
+            for (lane, target) in target.chunks_exact_mut(width * CHANNELS).enumerate() {
+                for (target, block) in target.iter_mut().zip(&self.block) {
+                    *target = block[lane];
                 }
             }
-            let scale = span.scale * (1 << shift) as f32;
-            for (target, total) in target.iter_mut().zip(&self.totals) {
-                *target = (total * scale + ROUNDS).to_bits() as u8;
+        }
+    }
+}
+
+/// One output pixel of [`LANES`] rows.
+#[inline(always)]
+fn shrink_columns<const CHANNELS: usize>(
+    row_sums: &[[i32; LANES]],
+    span: &Span,
+    scales: &[f32; LANES],
+    block: &mut [[u8; LANES]],
+) {
+    let at = |column: u32, channel: usize| &row_sums[column as usize * CHANNELS + channel];
+    for (channel, block) in block.iter_mut().enumerate() {
+        let mut whole = [0; LANES];
+        let columns = &row_sums[span.first as usize * CHANNELS..span.end as usize * CHANNELS];
+        for column in columns.as_chunks::<CHANNELS>().0 {
+            for (sum, value) in whole.iter_mut().zip(&column[channel]) {
+                *sum += value;
             }
+        }
+        let (head, tail) = (at(span.head.0, channel), at(span.tail.0, channel));
+        for lane in 0..LANES {
+            let ends = head[lane] * span.head.1 as i32 + tail[lane] * span.tail.1 as i32;
+            let total = (whole[lane] as f32 * ONE as f32 + ends as f32) * span.scale;
+            block[lane] = (total * scales[lane] + ROUNDS).to_bits() as u8;
         }
     }
 }
@@ -160,20 +191,6 @@ fn sum_rows<'a>(mut rows: impl ExactSizeIterator<Item = &'a [u8]>, length: usize
     for row in rows {
         for (sum, value) in sums.iter_mut().zip(row) {
             *sum += u16::from(*value);
-        }
-    }
-}
-
-/// Running sums of each channel, from 0.
-#[inline(always)]
-fn run<const CHANNELS: usize>(values: &[i32], running: &mut [i32]) {
-    let mut sums = [0i32; CHANNELS];
-    let (start, running) = running.split_at_mut(CHANNELS);
-    start.fill(0);
-    for (values, running) in values.as_chunks::<CHANNELS>().0.iter().zip(running.as_chunks_mut::<CHANNELS>().0) {
-        for ((sum, value), running) in sums.iter_mut().zip(values).zip(running) {
-            *sum = sum.wrapping_add(*value);
-            *running = *sum;
         }
     }
 }

@@ -177,6 +177,67 @@ fn the_last_of_several_models_wins() {
 }
 
 #[test]
+fn a_model_that_loads_does_what_the_first_one_could_not() {
+    for mode in ["sync", "async"] {
+        let broken = Package::sequence().change("feature_length = 3", "feature_length = 4");
+        broken.read().unwrap();
+        let good = model("good");
+        for bad in [broken.path(), "there-is-no-such-model".into()] {
+            let element = Rig::element(&good, &format!("mode={mode}"));
+            element.set_property("model", &bad);
+            let mut rig = Rig::start(element);
+            rig.bus.timed_pop_filtered(TIMEOUT, &[gst::MessageType::Warning]).expect("a warning is posted");
+            assert_eq!(rig.push(), None);
+            // Nor does the next one.
+            rig.element.set_property("model", "nor-this-one");
+            let warning = rig.bus.timed_pop_filtered(TIMEOUT, &[gst::MessageType::Warning]).expect("another one");
+            let gst::MessageView::Warning(warning) = warning.view() else { unreachable!() };
+            assert!(warning.error().to_string().contains("nor-this-one"), "{warning:?}");
+            assert_eq!(rig.push(), None);
+            assert_eq!(rig.stats().get::<&str>("state"), Ok("failed"));
+            rig.element.set_property("model", good.path());
+            let report = rig.push_until(|report| report.faces.iter().any(|face| face.window_fill == 4));
+            assert_eq!(report.model, "good@1.0", "{mode} after {bad}");
+            assert_eq!(rig.stats().get::<&str>("state"), Ok("running"));
+            // From there on all is as usual.
+            let other = model("other");
+            rig.element.set_property("model", other.path());
+            rig.push_until(|report| report.model == "other@1.0");
+        }
+    }
+}
+
+#[test]
+fn asking_for_another_model_does_not_wait_for_the_one_being_loaded() {
+    let (one, other) = (model("one"), model("other"));
+    let mut rig = Rig::start(Rig::element(&one, "mode=async"));
+    rig.push_until(|_| true);
+    // The thread that loads says that it has failed, and is held there.
+    let (go, wait) = channel::<()>();
+    let (held, is_held) = channel::<()>();
+    let wait = Mutex::new(wait);
+    rig.element.connect_notify(Some("model"), move |_, _| {
+        if std::thread::current().name() == Some("deepfake-load") {
+            // GObject tells once more what was told while somebody was told of another change.
+            let _ = held.send(());
+            let _ = wait.lock().unwrap().recv();
+        }
+    });
+    rig.element.set_property("model", "there-is-no-such-model");
+    is_held.recv_timeout(Duration::from_secs(60)).expect("it fails");
+    let (done, is_done) = channel();
+    let (element, name) = (rig.element.clone(), other.path());
+    let asking = std::thread::spawn(move || {
+        element.set_property("model", name);
+        done.send(()).unwrap();
+    });
+    assert_eq!(is_done.recv_timeout(Duration::from_secs(10)), Ok(()), "it waits");
+    rig.push_until(|report| report.model == "other@1.0");
+    drop(go);
+    asking.join().unwrap();
+}
+
+#[test]
 fn statistics_are_posted_now_and_then() {
     let package = model("tiny");
     let mut rig = Rig::start(Rig::element(&package, "mode=sync"));

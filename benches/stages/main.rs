@@ -6,7 +6,8 @@
 //! clip. The model is `l40`; `DEEPFAKE_BENCH_MODEL` names another, or the folder of one. Everything, graphs and
 //! OpenCV too, runs on one thread.
 //!
-//! The stages up to the tracker and the crops are measured through the same functions that [`Analyzer::analyze`] calls.
+//! The stages up to the tracker and the crops are measured through the same functions that [`Analyzer::analyze`] calls. Looking for
+//! new faces is done in one of some frames only: what it costs is measured by itself.
 //! What is only found by taking a graph's time off (`around-…`) is measured in pairs, one run with and one without, so
 //! that both see the same state of the machine.
 
@@ -14,6 +15,7 @@
 mod common;
 mod summary;
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -30,12 +32,13 @@ use common::graph::Graph;
 use gstdeepfake::analysis::analyzer::{Analyzer, AnalyzerSettings};
 use gstdeepfake::analysis::cropper::{CropSpec, Cropper};
 use gstdeepfake::analysis::detector::{self, Detection, FaceDetector, Picture};
-use gstdeepfake::analysis::follower::{FollowerSettings, thumbnail};
+use gstdeepfake::analysis::follower::window::{self, Levels, Window as Part};
+use gstdeepfake::analysis::follower::{FOLLOWING_SIZE, FollowerSettings, thumbnail};
 use gstdeepfake::analysis::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
 use gstdeepfake::analysis::geometry::Rect;
 use gstdeepfake::analysis::planar;
 use gstdeepfake::analysis::quality::{QualityGate, QualityLimits};
-use gstdeepfake::analysis::sampler::{PixelRect, Sampler};
+use gstdeepfake::analysis::sampler::{ChannelOrder, Sampler};
 use gstdeepfake::analysis::tracker::cut::CutDetector;
 use gstdeepfake::analysis::tracker::{Tracker, TrackerSettings};
 use gstdeepfake::analysis::window::Window;
@@ -99,11 +102,31 @@ impl Parts {
     }
 }
 
-/// What is made of a frame on its way.
-struct Made {
+/// A picture of a part of a frame, as the detector sees it.
+struct Seen {
     pixels: Vec<u8>,
     width: usize,
     height: usize,
+}
+
+impl Seen {
+    fn of(frame: &FrameView, part: &Part, order: ChannelOrder) -> Self {
+        let (width, height) = (part.width(), part.height());
+        let pixels = Sampler::default().sample(frame, part.part(), width, height, order).expect("samples").to_vec();
+        Self { pixels, width: width as usize, height: height as usize }
+    }
+
+    fn picture(&self) -> Picture<'_> {
+        Picture { pixels: &self.pixels, width: self.width, height: self.height }
+    }
+}
+
+/// What is made of a frame on its way.
+struct Made {
+    /// What the detector sees of the frame: around its faces, and where new ones are looked for.
+    windows: Vec<Part>,
+    followed: Vec<Seen>,
+    discovery: Seen,
     /// In pixels of the frame.
     faces: Vec<Detection>,
     crops: Vec<Vec<u8>>,
@@ -113,46 +136,41 @@ impl Made {
     /// # Panics
     /// If the detector does not find as many faces as the frame has.
     fn of(parts: &mut Parts, frame: &FrameView, count: usize) -> Self {
-        let (width, height) = picture_size(frame);
-        let whole = PixelRect::of(frame);
         let order = parts.detector.order();
-        let pixels = Sampler::default().sample(frame, whole, width, height, order).expect("samples").to_vec();
-        let mut made = Self { pixels, width: width as usize, height: height as usize, faces: vec![], crops: vec![] };
-        made.faces = parts.detector.detect(made.picture(), 0.5).expect("the detector runs");
-        assert_eq!(made.faces.len(), count, "the detector does not find the clip's faces");
-        let scale = frame.width as f32 / width as f32;
-        for face in &mut made.faces {
+        let discovery = Seen::of(frame, &discovery(frame), order);
+        let mut faces = parts.detector.detect(discovery.picture(), 0.5).expect("the detector runs");
+        assert_eq!(faces.len(), count, "the detector does not find the clip's faces");
+        let scale = frame.width as f32 / discovery.width as f32;
+        for face in &mut faces {
             let points = face.landmarks.iter_mut().flatten();
             points.flat_map(|point| [&mut point.x, &mut point.y]).for_each(|value| *value *= scale);
             let Rect { x, y, width, height } = face.rect;
             face.rect = Rect::new(x * scale, y * scale, width * scale, height * scale);
         }
+        let mut tracker = Tracker::new(TrackerSettings::default());
+        tracker.update(0, &faces);
+        let levels = Levels::of(frame, FOLLOWING_SIZE);
+        let expected = tracker.expected(STEP);
+        let mut windows: Vec<_> = expected.filter_map(|(rect, reach)| levels.window(&rect, reach)).collect();
+        window::join(&mut windows);
         let mut cropper = Cropper::default();
         let crop = |face: &Detection| {
             cropper.crop(frame, &face.rect, face.landmarks.as_ref(), &parts.crop_spec).expect("crops").to_vec()
         };
-        made.crops = made.faces.iter().map(crop).collect();
-        made
-    }
-
-    fn picture(&self) -> Picture<'_> {
-        Picture { pixels: &self.pixels, width: self.width, height: self.height }
-    }
-
-    /// The picture as a frame: what cuts are looked for in.
-    fn small_frame(&self) -> FrameView<'_> {
-        let planes = [Plane { data: &self.pixels, stride: self.width * 3 }];
-        let (width, height) = (self.width as u32, self.height as u32);
-        FrameView::new(PixelFormat::Rgb, width, height, &planes, ColorMatrix::default(), ColorRange::Full, 0)
-            .expect("a picture without gaps")
+        let crops = faces.iter().map(crop).collect();
+        let followed = windows.iter().map(|window| Seen::of(frame, window, order)).collect();
+        Self { windows, followed, discovery, faces, crops }
     }
 }
 
-/// Size of the picture that the detector sees, as the follower has it by default.
-fn picture_size(frame: &FrameView) -> (u32, u32) {
-    let scale = FollowerSettings::default().detection_size as f32 / frame.width.max(frame.height) as f32;
-    let side = |pixels: u32| (pixels as f32 * scale).round() as u32;
-    (side(frame.width), side(frame.height))
+/// Where new faces are looked for.
+fn discovery(frame: &FrameView) -> Part {
+    Levels::of(frame, FollowerSettings::default().detection_size).smallest()
+}
+
+/// New faces are looked for in one of so many analysed frames.
+fn discovery_period() -> u64 {
+    FollowerSettings::default().discovery_interval.div_ceil(STEP)
 }
 
 /// Indices of frames for ever, forwards and backwards, so that there is no jump.
@@ -181,13 +199,27 @@ fn of_frames(c: &mut Criterion<CpuTime>, parts: &mut Parts, form: Form) {
     let made: Vec<_> = views.iter().map(|view| Made::of(parts, view, form.faces)).collect();
     let name = form.name();
 
+    c.benchmark_group("cut").bench_function(&name, |b| {
+        let (mut sampler, mut cut, mut next) =
+            (Sampler::default(), CutDetector::default(), there_and_back(views.len()));
+        b.iter(|| cut.is_cut(&thumbnail(&mut sampler, &views[next.next().unwrap()]).unwrap()));
+    });
+    let order = parts.detector.order();
     c.benchmark_group("picture").bench_function(&name, |b| {
-        let mut sampler = Sampler::default();
-        let (width, height) = picture_size(&views[0]);
-        let mut next = there_and_back(views.len());
+        let (mut sampler, mut next) = (Sampler::default(), there_and_back(views.len()));
+        b.iter(|| {
+            let index = next.next().unwrap();
+            for part in &made[index].windows {
+                sampler.sample(&views[index], part.part(), part.width(), part.height(), order).unwrap();
+            }
+        });
+    });
+    c.benchmark_group("discovery-picture").bench_function(&name, |b| {
+        let (mut sampler, mut next) = (Sampler::default(), there_and_back(views.len()));
         b.iter(|| {
             let frame = &views[next.next().unwrap()];
-            sampler.sample(frame, PixelRect::of(frame), width, height, parts.detector.order()).unwrap()[0]
+            let part = discovery(frame);
+            sampler.sample(frame, part.part(), part.width(), part.height(), order).unwrap()[0]
         });
     });
 
@@ -203,12 +235,12 @@ fn of_frames(c: &mut Criterion<CpuTime>, parts: &mut Parts, form: Form) {
     });
 
     let mut analyzer = parts.analyzer().expect("what loaded once loads again");
-    let mut pts = 0;
+    let count = Cell::new(0);
     let mut next = there_and_back(views.len());
     let mut analyze = || {
-        pts += STEP;
         let mut frame = views[next.next().unwrap()];
-        frame.pts = pts;
+        frame.pts = count.get() * STEP;
+        count.set(count.get() + 1);
         analyzer.analyze(&frame, None).expect("the analysis succeeds")
     };
     // From here on every frame runs all three graphs for every face.
@@ -220,14 +252,18 @@ fn of_frames(c: &mut Criterion<CpuTime>, parts: &mut Parts, form: Form) {
     let inputs = inputs(parts, &made[0]);
     c.benchmark_group("analyze-without-graphs").bench_function(&name, |b| {
         b.iter_custom(|iterations| {
-            difference(iterations, || (timed(&mut analyze).0, timed(|| run_graphs(parts, &inputs)).0))
+            difference(iterations, || {
+                let discovers = count.get() % discovery_period() == 0;
+                (timed(&mut analyze).0, timed(|| run_graphs(parts, &inputs, discovers)).0)
+            })
         });
     });
 }
 
 /// What the three graphs take for one frame.
 struct Inputs {
-    picture: ArrayD<f32>,
+    followed: Vec<ArrayD<f32>>,
+    discovery: ArrayD<f32>,
     crops: Array4<f32>,
     windows: ArrayD<f32>,
 }
@@ -238,14 +274,18 @@ fn inputs(parts: &mut Parts, made: &Made) -> Inputs {
     let windows: Vec<_> = features.iter().map(|encoded| window(parts, &encoded.feature)).collect();
     let views: Vec<_> = windows.iter().map(Window::features).collect();
     Inputs {
-        picture: tensor(made.picture()),
+        followed: made.followed.iter().map(|seen| tensor(seen.picture())).collect(),
+        discovery: tensor(made.discovery.picture()),
         crops,
         windows: ndarray::stack(Axis(0), &views).expect("equal shapes").into_dyn(),
     }
 }
 
-fn run_graphs(parts: &mut Parts, inputs: &Inputs) {
-    parts.detector_graph.run(&inputs.picture);
+fn run_graphs(parts: &mut Parts, inputs: &Inputs, discovers: bool) {
+    inputs.followed.iter().for_each(|window| parts.detector_graph.run(window));
+    if discovers {
+        parts.detector_graph.run(&inputs.discovery);
+    }
     parts.encoder_graph.run(&inputs.crops.clone().into_dyn());
     parts.head_graph.run(&inputs.windows);
 }
@@ -260,9 +300,7 @@ fn batch(spec: &CropSpec, crops: &[Vec<u8>]) -> Array4<f32> {
 }
 
 fn tensor(picture: Picture) -> ArrayD<f32> {
-    let mut tensor = Array4::zeros((0, 0, 0, 0));
-    detector::write_tensor(picture, &mut tensor).expect("pictures become tensors");
-    tensor.into_dyn()
+    detector::tensor(picture, &mut vec![]).expect("pictures become tensors").to_owned().into_dyn()
 }
 
 fn views_of(maps: &[ArrayD<f32>]) -> Vec<ArrayViewD<'_, f32>> {
@@ -288,40 +326,58 @@ fn of_faces(c: &mut Criterion<CpuTime>, parts: &mut Parts, faces: usize) {
     };
     let frame_indices = || there_and_back(made.len());
 
-    bench("cut", &mut |b| {
-        let (mut sampler, mut cut, mut next) = (Sampler::default(), CutDetector::default(), frame_indices());
+    bench("tensor", &mut |b| {
+        let (mut memory, mut next) = (vec![], frame_indices());
         b.iter(|| {
-            let frame = made[next.next().unwrap()].small_frame();
-            cut.is_cut(&thumbnail(&mut sampler, &frame).unwrap())
+            for seen in &made[next.next().unwrap()].followed {
+                detector::tensor(seen.picture(), &mut memory).unwrap();
+            }
         });
     });
-    bench("tensor", &mut |b| {
-        let (mut tensor, mut next) = (Array4::zeros((0, 0, 0, 0)), frame_indices());
-        b.iter(|| detector::write_tensor(made[next.next().unwrap()].picture(), &mut tensor).unwrap());
+    bench("graph-detector", &mut |b| {
+        b.iter(|| inputs.followed.iter().for_each(|window| parts.detector_graph.run(window)));
     });
-    bench("graph-detector", &mut |b| b.iter(|| parts.detector_graph.run(&inputs.picture)));
-    let maps: Vec<_> = made.iter().map(|made| parts.detector_graph.outputs(&tensor(made.picture()))).collect();
+    let maps_of = |parts: &mut Parts, seen: &Seen| parts.detector_graph.outputs(&tensor(seen.picture()));
+    let maps: Vec<Vec<_>> =
+        made.iter().map(|made| made.followed.iter().map(|seen| maps_of(parts, seen)).collect()).collect();
+    let tensors: Vec<Vec<_>> =
+        made.iter().map(|made| made.followed.iter().map(|seen| tensor(seen.picture())).collect()).collect();
     bench("decode", &mut |b| {
         let mut next = frame_indices();
         b.iter(|| {
             let index = next.next().unwrap();
-            parts.detector.faces(&views_of(&maps[index]), made[index].picture(), 0.25).unwrap()
+            for (seen, maps) in made[index].followed.iter().zip(&maps[index]) {
+                parts.detector.faces(&views_of(maps), seen.picture(), 0.25).unwrap();
+            }
         });
     });
     bench("around-detector", &mut |b| {
-        let (mut tensor, mut next) = (Array4::zeros((0, 0, 0, 0)), frame_indices());
+        let (mut memory, mut next) = (vec![], frame_indices());
         b.iter_custom(|iterations| {
             difference(iterations, || {
                 let index = next.next().unwrap();
-                let picture = made[index].picture();
-                let (whole, _) = timed(|| parts.detector.detect(picture, 0.25).unwrap());
-                let (rest, _) = timed(|| {
-                    detector::write_tensor(picture, &mut tensor).unwrap();
-                    parts.detector_graph.run(&inputs.picture);
-                    parts.detector.faces(&views_of(&maps[index]), picture, 0.25).unwrap()
-                });
+                let (mut whole, mut rest) = (0, 0);
+                for ((seen, maps), input) in made[index].followed.iter().zip(&maps[index]).zip(&tensors[index]) {
+                    whole += timed(|| parts.detector.detect(seen.picture(), 0.25).unwrap()).0;
+                    rest += timed(|| {
+                        detector::tensor(seen.picture(), &mut memory).unwrap();
+                        parts.detector_graph.run(input);
+                        parts.detector.faces(&views_of(maps), seen.picture(), 0.25).unwrap()
+                    })
+                    .0;
+                }
                 (whole, rest)
             })
+        });
+    });
+    bench("graph-discovery", &mut |b| b.iter(|| parts.detector_graph.run(&inputs.discovery)));
+    let maps = maps_of(parts, &made[0].discovery);
+    bench("discovery", &mut |b| {
+        let mut memory = vec![];
+        b.iter(|| {
+            let picture = made[0].discovery.picture();
+            detector::tensor(picture, &mut memory).unwrap();
+            parts.detector.faces(&views_of(&maps), picture, 0.15).unwrap()
         });
     });
     bench("tracker", &mut |b| {
@@ -337,7 +393,8 @@ fn of_faces(c: &mut Criterion<CpuTime>, parts: &mut Parts, faces: usize) {
         b.iter(|| {
             let made = &made[next.next().unwrap()];
             for (face, crop) in made.faces.iter().zip(&made.crops) {
-                gate.rejects(&face.rect, face.landmarks.as_ref(), crop, parts.crop_spec.width, &limits).unwrap();
+                assert_eq!(limits.rejects(&face.rect, face.landmarks.as_ref()), None);
+                gate.rejects(crop, parts.crop_spec.width, &limits).unwrap();
             }
         });
     });
@@ -450,7 +507,7 @@ fn main() -> ExitCode {
     if !measuring {
         return ExitCode::SUCCESS;
     }
-    match summary::write(&parts.package.full_name()) {
+    match summary::write(&parts.package.full_name(), discovery_period()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

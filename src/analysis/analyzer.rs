@@ -127,16 +127,18 @@ impl Analyzer {
     }
 
     /// Runs everything once over a blank frame and a blank face, so that the first real ones do not wait for what is only done
-    /// once. Returns the time that a frame with one face takes from then on.
+    /// once. Returns the time that a frame with one face in which new ones are looked for takes from then on.
     ///
     /// # Errors
     /// If a graph fails.
     pub fn warm_up(&mut self) -> Result<Duration, AnalysisError> {
-        const SIDE: u32 = 256;
-        let grey = vec![128; (SIDE * SIDE) as usize];
-        let planes = [Plane { data: &grey, stride: SIDE as usize }];
+        // As large as the picture in which new faces are looked for, which is the longest part of the longest analysis.
+        let width = self.settings.follower.detection_size;
+        let height = (width * 9 / 16).max(1);
+        let grey = vec![128; (width * height) as usize];
+        let planes = [Plane { data: &grey, stride: width as usize }];
         let frame =
-            FrameView::new(PixelFormat::Gray8, SIDE, SIDE, &planes, ColorMatrix::default(), ColorRange::Full, 0)?;
+            FrameView::new(PixelFormat::Gray8, width, height, &planes, ColorMatrix::default(), ColorRange::Full, 0)?;
         let mut took = Duration::ZERO;
         for _ in 0..2 {
             let began = Instant::now();
@@ -149,8 +151,8 @@ impl Analyzer {
             }
             self.model.head(&[window.features()])?;
             took = began.elapsed();
+            self.reset();
         }
-        self.reset();
         Ok(took)
     }
 
@@ -180,17 +182,16 @@ impl Analyzer {
         self.crops.clear();
         for track in tracks.iter().filter(|track| track.seen) {
             let face = self.faces.entry(track.id).or_insert_with(|| Face::new(&self.model));
+            // What is told without looking at pixels needs no crop.
+            if let Some(reason) = self.settings.quality.rejects(&track.rect, track.landmarks.as_ref()) {
+                face.verdict.reject(frame.pts, reason);
+                continue;
+            }
             let crop = match self.cropper.crop(frame, &track.rect, track.landmarks.as_ref(), &self.crop_spec) {
                 Err(AnalysisError::Outside | AnalysisError::NoLandmarks) => continue,
                 crop => crop?,
             };
-            let rejection = self.quality.rejects(
-                &track.rect,
-                track.landmarks.as_ref(),
-                crop,
-                self.crop_spec.width,
-                &self.settings.quality,
-            )?;
+            let rejection = self.quality.rejects(crop, self.crop_spec.width, &self.settings.quality)?;
             match rejection {
                 Some(reason) => face.verdict.reject(frame.pts, reason),
                 None => {

@@ -161,6 +161,23 @@ impl<'a> FrameView<'a> {
         self.planes[index]
     }
 
+    /// The frame's brightness with every n-th row alone, but at least `rows` of them: enough where all is averaged to a few pixels.
+    /// Colours are left out where they are planes of their own.
+    pub fn rough(&self, rows: u32) -> Self {
+        let step = (self.height / rows).max(1);
+        let planar = self.format.planes() > 1;
+        let format = if planar { PixelFormat::Gray8 } else { self.format };
+        let [mut first, ..] = self.planes;
+        first.stride *= step as usize;
+        let height = self.height.div_ceil(step);
+        Self {
+            format,
+            height,
+            planes: [first, Plane { data: &[], stride: 0 }, Plane { data: &[], stride: 0 }],
+            ..*self
+        }
+    }
+
     /// The whole frame as a box.
     pub fn bounds(&self) -> Rect {
         Rect::new(0.0, 0.0, self.width as f32, self.height as f32)

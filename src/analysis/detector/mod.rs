@@ -8,13 +8,13 @@ mod yunet;
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::{Array4, ArrayViewD, Axis, s};
+use ndarray::{ArrayViewD, ArrayViewMut4, Axis, s};
 
 use super::AnalysisError;
 use super::geometry::{Landmarks, Point, Rect};
 use super::planar;
 use super::sampler::ChannelOrder;
-use crate::inference::{DeviceRequest, Placement, SessionOptions, Worker};
+use crate::inference::{Device, DeviceRequest, Placement, SessionOptions, Worker};
 
 /// Boxes that share more than this (intersection over union) are the same face, …
 const SAME_FACE_IOU: f32 = 0.3;
@@ -23,7 +23,7 @@ const BLENDED_IOU: f32 = 0.6;
 /// Cells down to this part of the threshold take part in that mean, though they make no face by themselves.
 const BLENDED_CONFIDENCE: f32 = 0.5;
 /// Sides of the picture are padded to a multiple of this, the coarsest stride of the graphs.
-const GRANULARITY: usize = 32;
+pub(super) const GRANULARITY: usize = 32;
 
 /// One face as the detector sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,8 +128,8 @@ impl Decoder {
 pub struct FaceDetector {
     worker: Arc<Worker>,
     decoder: Decoder,
-    /// Kept only for its memory.
-    tensor: Array4<f32>,
+    /// Of the tensor.
+    memory: Vec<f32>,
 }
 
 impl FaceDetector {
@@ -146,7 +146,13 @@ impl FaceDetector {
         let worker = Worker::shared(&[file], &SessionOptions { device, ..*options })?;
         let decoder =
             Decoder::of(&worker.graphs()[0].outputs.iter().map(|port| port.name.clone()).collect::<Vec<_>>())?;
-        Ok(Self { worker, decoder, tensor: Array4::zeros((0, 0, 0, 0)) })
+        Ok(Self { worker, decoder, memory: vec![] })
+    }
+
+    /// Whether pictures should come in few sizes, even if that makes them larger: all devices but the CPU prepare themselves for each
+    /// size anew, TensorRT for minutes.
+    pub fn wants_few_sizes(&self) -> bool {
+        self.worker.placement().active != Some(Device::Cpu)
     }
 
     /// On what the graph runs right now. A device may be lost and come back.
@@ -167,9 +173,9 @@ impl FaceDetector {
     /// # Errors
     /// If the graph fails or its outputs have unexpected shapes.
     pub fn detect(&mut self, picture: Picture, threshold: f32) -> Result<Vec<Detection>, AnalysisError> {
-        write_tensor(picture, &mut self.tensor)?;
-        let read = |maps: &[ArrayViewD<f32>]| self.faces(maps, picture, threshold);
-        Ok(self.worker.run(0, self.tensor.view().into_dyn(), read)??)
+        let tensor = tensor(picture, &mut self.memory)?;
+        let read = |maps: &[ArrayViewD<f32>]| self.decoder.faces(maps, (picture.width, picture.height), threshold);
+        Ok(self.worker.run(0, tensor.view().into_dyn(), read)??)
     }
 
     /// The faces in the graph's outputs for `picture`: the last step of [`detect`](Self::detect).
@@ -186,21 +192,22 @@ impl FaceDetector {
     }
 }
 
-/// Writes `picture` as the graphs take it: [1, 3, H, W] of 0..255, black at the right and the bottom up to the next multiple of 32.
-/// A `tensor` of another shape is made anew.
+/// Makes of `picture` what the graphs take: [1, 3, H, W] of 0..255, black at the right and the bottom up to the next multiple of 32.
+/// It lies in `memory`, which only ever grows: pictures come in several sizes.
 ///
 /// # Errors
 /// If OpenCV fails.
-pub fn write_tensor(picture: Picture, tensor: &mut Array4<f32>) -> Result<(), AnalysisError> {
-    let shape = (1, 3, padded(picture.height), padded(picture.width));
-    if tensor.dim() != shape {
-        *tensor = Array4::zeros(shape);
-    }
+pub fn tensor<'a>(picture: Picture, memory: &'a mut Vec<f32>) -> Result<ArrayViewMut4<'a, f32>, AnalysisError> {
+    let (height, width) = (padded(picture.height), padded(picture.width));
+    memory.resize(3 * height * width, 0.0);
+    let tensor = ArrayViewMut4::from_shape((1, 3, height, width), memory);
+    let mut tensor = tensor.expect("as many numbers as the shape says");
     let mut planes = tensor.index_axis_mut(Axis(0), 0);
-    // What an earlier picture of about this size has left there.
+    // What an earlier picture has left there.
     planes.slice_mut(s![.., picture.height.., ..]).fill(0.0);
     planes.slice_mut(s![.., .., picture.width..]).fill(0.0);
-    planar::split(picture.pixels, picture.width, planes)
+    planar::split(picture.pixels, picture.width, planes)?;
+    Ok(tensor)
 }
 
 fn padded(side: usize) -> usize {
@@ -371,8 +378,9 @@ mod tests {
     #[test]
     fn the_tensor_is_planar_and_padded_with_black() {
         let pixels: Vec<u8> = (0..5 * 2 * 3).collect();
-        let mut tensor = Array4::ones((1, 3, 32, 32));
-        write_tensor(Picture { pixels: &pixels, width: 5, height: 2 }, &mut tensor).unwrap();
+        // Something larger has been there before.
+        let mut memory = vec![1.0; 3 * 64 * 64];
+        let tensor = tensor(Picture { pixels: &pixels, width: 5, height: 2 }, &mut memory).unwrap();
         assert_eq!(tensor.shape(), [1, 3, 32, 32]);
         assert_eq!(tensor[[0, 1, 1, 4]], f32::from(pixels[(5 + 4) * 3 + 1]));
         assert_eq!(tensor[[0, 1, 1, 5]], 0.0);

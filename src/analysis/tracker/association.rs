@@ -14,6 +14,10 @@ const NEAR: f32 = 0.7;
 const REACH_PER_SECOND: f32 = 0.3;
 const REACH_PER_SPEED: f32 = 0.5;
 const FARTHEST: f32 = 1.8;
+/// How far a face strays from its prediction, in box sides: at once, since boxes tremble and faces start with a jerk, and each
+/// second. One that goes further is not seen, and looked for further away in the next frame.
+const STRAYS: f32 = 0.25;
+const STRAYS_PER_SECOND: f32 = 3.0;
 /// A face may be this much larger or smaller than its track (natural logarithm: ×1.8), …
 const SIZE_GATE: f32 = 0.6;
 /// … and what each second without a sight adds to that.
@@ -44,13 +48,24 @@ pub(super) fn worth(track: &Expected, detection: &Rect) -> Option<f32> {
     let side = (track.rect.area() * detection.area()).sqrt().sqrt();
     let distance = (to.x - from.x).hypot(to.y - from.y) / side;
     let growth = (detection.area() / track.rect.area()).ln().abs() / 2.0;
-    let gate = (NEAR + (REACH_PER_SECOND + REACH_PER_SPEED * track.speed) * track.unseen_s).min(FARTHEST);
+    let gate = gate(track.unseen_s, track.speed);
     if distance >= gate || growth >= SIZE_GATE + SIZE_GATE_PER_SECOND * track.unseen_s {
         return None;
     }
     let squared = distance.powi(2) + (SIZE_WEIGHT * growth).powi(2);
     let near = (1.0 - squared / NEAR.powi(2)).max(0.0);
     Some(near * (1.0 - FAR_WORTH) + FAR_WORTH * (1.0 - distance / gate))
+}
+
+/// How far, in box sides, a face may be from where it is expected.
+fn gate(unseen_s: f32, speed: f32) -> f32 {
+    (NEAR + (REACH_PER_SECOND + REACH_PER_SPEED * speed) * unseen_s).min(FARTHEST)
+}
+
+/// How far from where it is expected a face is worth looking for, in box sides: further the longer it was not seen, and never
+/// further than it would be [taken](worth).
+pub(super) fn reach(track: &Expected) -> f32 {
+    (STRAYS + STRAYS_PER_SECOND * track.unseen_s).min(gate(track.unseen_s, track.speed))
 }
 
 /// Finds assignments; keeps its memory from frame to frame.

@@ -152,6 +152,20 @@ impl Tracker {
         &self.tracks
     }
 
+    /// Where each followed face is to be looked for at `pts`: the box that is expected then, and how far beyond its edges the face
+    /// may be, in pixels. Nothing is changed by asking.
+    pub fn expected(&self, pts: u64) -> impl Iterator<Item = (Rect, f32)> {
+        let dt = self.step(pts);
+        self.tracks.iter().chain(&self.tentative).map(move |track| {
+            let mut moved = track.motion.clone();
+            moved.predict(dt, side(&track.rect), !track.seen);
+            let rect = Rect::from_center(moved.center(), track.rect.width, track.rect.height);
+            let unseen_s = seconds(pts.saturating_sub(track.last_seen)) as f32;
+            let reach = association::reach(&Expected { rect, unseen_s, speed: track.speed });
+            (rect, reach * side(&rect) as f32)
+        })
+    }
+
     /// Drops all tracks: a new shot, a flush, a jump in time. Ids go on where they were.
     pub fn reset(&mut self) {
         self.tracks.clear();
@@ -164,11 +178,15 @@ impl Tracker {
         &self.tracks
     }
 
-    fn advance(&mut self, pts: u64) {
+    /// Seconds from the newest frame to the one at `pts`. After a longer hole a velocity says nothing any more.
+    fn step(&self, pts: u64) -> f64 {
         let passed = self.now.map_or(0, |now| pts.saturating_sub(now));
+        seconds(passed.min(self.settings.max_missed))
+    }
+
+    fn advance(&mut self, pts: u64) {
+        let dt = self.step(pts);
         self.now = Some(pts);
-        // After a longer hole a velocity says nothing any more.
-        let dt = seconds(passed.min(self.settings.max_missed));
         for track in self.tracks.iter_mut().chain(&mut self.tentative) {
             track.advance(pts, dt);
         }

@@ -53,20 +53,39 @@ pub struct DeepfakeDetect {
 struct State {
     info: Option<VideoInfo>,
     timeline: Timeline,
-    grid: Grid,
+    /// Which frames are due; `None` while there is no model.
+    grid: Option<Grid>,
     engine: Engine,
     /// The value of the property `model` that is in force.
     model: String,
     /// Another one that is to take its place.
     next_model: Option<NextModel>,
+    /// Those that were to, until yet another one was asked for. They are let go once they are loaded.
+    superseded: Vec<Loading<Box<Model>>>,
+    /// Everything, loaded once more because it failed before.
+    revival: Option<Revival>,
     /// When `stats` was last posted.
     told: Instant,
+}
+
+impl State {
+    /// Nobody waits any more for the model that is being loaded. Returns those of its kind that are loaded, to be let go.
+    fn supersede(&mut self) -> Vec<Loading<Box<Model>>> {
+        self.superseded.extend(self.next_model.take().map(|next| next.loading));
+        self.superseded.extract_if(.., |loading| loading.is_over()).collect()
+    }
 }
 
 /// A model that is being loaded while another one is at work.
 struct NextModel {
     name: String,
     loading: Loading<Box<Model>>,
+}
+
+/// See [`State::revival`].
+struct Revival {
+    name: String,
+    loading: Loading<Box<Analyzer>>,
 }
 
 /// Who analyses.
@@ -215,10 +234,17 @@ impl ObjectImpl for DeepfakeDetect {
                     .build(),
                 glib::ParamSpecUInt::builder("detection-size")
                     .nick("Detection size")
-                    .blurb("Longer side, in pixels, of the picture the face detector sees; larger finds smaller faces and costs more")
+                    .blurb("Longer side, in pixels, of the picture in which new faces are looked for: those of 20 pixels there are found; larger finds smaller ones and costs more")
                     .minimum(32)
                     .maximum(4096)
                     .default_value(default.detection_size)
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecUInt::builder("discovery-interval")
+                    .nick("Discovery interval")
+                    .blurb("Look for new faces in the whole frame about this often, in milliseconds, and after each cut; in between, known faces are looked for where they are expected; 0 = always")
+                    .maximum(60_000)
+                    .default_value(default.discovery_interval)
                     .mutable_playing()
                     .build(),
                 glib::ParamSpecFloat::builder("detection-threshold")
@@ -339,6 +365,7 @@ impl ObjectImpl for DeepfakeDetect {
             "face-source" => settings.face_source = value.get::<FaceSource>().expect(CHECKED),
             "face-detector" => settings.face_detector = value.get().expect(CHECKED),
             "detection-size" => settings.detection_size = value.get().expect(CHECKED),
+            "discovery-interval" => settings.discovery_interval = value.get().expect(CHECKED),
             "detection-threshold" => settings.detection_threshold = value.get().expect(CHECKED),
             "detect-interval" => settings.detect_interval = value.get().expect(CHECKED),
             "max-faces" => settings.max_faces = value.get().expect(CHECKED),
@@ -372,6 +399,7 @@ impl ObjectImpl for DeepfakeDetect {
             "face-source" => settings.face_source.to_value(),
             "face-detector" => settings.face_detector.to_value(),
             "detection-size" => settings.detection_size.to_value(),
+            "discovery-interval" => settings.discovery_interval.to_value(),
             "detection-threshold" => settings.detection_threshold.to_value(),
             "detect-interval" => settings.detect_interval.to_value(),
             "max-faces" => settings.max_faces.to_value(),
@@ -426,26 +454,24 @@ impl BaseTransformImpl for DeepfakeDetect {
         *self.live() = Live { readiness: Readiness::Warming, ..Live::default() };
         bridge_log();
         // What is not there can be told at once.
-        let found = match settings.find() {
-            Ok(found) => found,
-            Err(error) => return self.complain(&error, &settings),
-        };
-        let grid = Grid::new(found.package.window.rate_hz);
-        let loading = if settings.mode == Mode::Sync {
-            match self.load(&settings, found) {
-                Ok(analyzer) => Loading::ready(Box::new(analyzer)),
-                Err(error) => return self.complain(&error, &settings),
-            }
-        } else {
-            self.load_beside(settings.clone(), found)?
+        let found = settings.find().map(|found| (Grid::new(found.package.window.rate_hz), found));
+        let (grid, engine) = match found {
+            Ok((grid, found)) if settings.mode == Mode::Sync => match self.load(&settings, found) {
+                Ok(analyzer) => (Some(grid), Engine::Idle(Loading::ready(Box::new(analyzer)))),
+                Err(error) => (None, self.complain(&error, &settings).map(|()| Engine::Away)?),
+            },
+            Ok((grid, found)) => (Some(grid), Engine::Idle(self.load_beside(settings.clone(), found)?)),
+            Err(error) => (None, self.complain(&error, &settings).map(|()| Engine::Away)?),
         };
         *self.state() = Some(State {
             info: None,
             timeline: Timeline::default(),
             grid,
-            engine: Engine::Idle(loading),
+            engine,
             model: settings.model,
             next_model: None,
+            superseded: vec![],
+            revival: None,
             told: Instant::now(),
         });
         Ok(())
@@ -593,7 +619,7 @@ impl DeepfakeDetect {
         gst::info!(
             CAT,
             imp = self,
-            "{} on {}: loaded in {:?}, a frame with one face takes {warm_up:?}",
+            "{} on {}: loaded in {:?}, a frame with one face takes up to {warm_up:?}",
             analyzer.model().package().full_name(),
             analyzer.model().device().as_str(),
             began.elapsed(),
@@ -689,14 +715,18 @@ impl DeepfakeDetect {
         Ok(())
     }
 
-    /// The property `model` was set: where another one is at work already, the new one is loaded beside it.
+    /// The property `model` was set: where another one is at work already, the new one is loaded beside it; where none could be
+    /// loaded, everything is.
     fn change_model(&self) {
         let settings = self.settings().clone();
-        // Dropped after the lock: it may have to be waited for.
-        let _superseded = {
+        if self.live().readiness == Readiness::Failed {
+            return self.revive(settings);
+        }
+        // Let go of after the lock.
+        let _over = {
             let mut guard = self.state();
             let Some(state) = guard.as_mut() else { return };
-            let superseded = state.next_model.take();
+            let over = state.supersede();
             if state.model != settings.model {
                 let name = settings.model.clone();
                 match self.load_model_beside(settings, state.model.clone()) {
@@ -704,8 +734,37 @@ impl DeepfakeDetect {
                     Err(error) => gst::error!(CAT, imp = self, "no thread to load the model: {error}"),
                 }
             }
-            superseded
+            over
         };
+    }
+
+    /// Loads everything once more, beside the stream.
+    fn revive(&self, settings: Settings) {
+        if self.state().is_none() {
+            return;
+        }
+        self.live().readiness = Readiness::Warming;
+        let name = settings.model.clone();
+        let loading = match settings.find() {
+            Ok(found) => self.load_beside(settings, found),
+            Err(error) => match self.complain(&error, &settings) {
+                Ok(()) => return,
+                Err(message) => Err(message),
+            },
+        };
+        match loading {
+            Ok(loading) => {
+                // Let go of after the lock.
+                let _over = self
+                    .state()
+                    .as_mut()
+                    .map(|state| (state.supersede(), state.revival.replace(Revival { name, loading })));
+            }
+            Err(message) => {
+                self.live().failed = true;
+                self.post_error_message(message);
+            }
+        }
     }
 
     /// Loads the model of `settings`. If that fails, and nobody has asked for yet another one, the property goes back to `current`.
@@ -719,7 +778,9 @@ impl DeepfakeDetect {
                 Ok(model) => {
                     let name = model.package().full_name();
                     gst::info!(CAT, imp = this, "{name} loaded beside the stream in {:?}", began.elapsed());
-                    return Some(Box::new(model));
+                    // Where another one is wanted by now, it is let go here, where nobody waits for that.
+                    let is_wanted = this.settings().model == settings.model;
+                    return is_wanted.then(|| Box::new(model));
                 }
                 Err(error) => error,
             };
@@ -738,6 +799,30 @@ impl DeepfakeDetect {
             );
             None
         })
+    }
+
+    /// If everything has been loaded once more, it analyses from the next frame on.
+    fn take_revival(&self) {
+        let revival = {
+            let mut guard = self.state();
+            let Some(state) = guard.as_mut() else { return };
+            match state.revival.take_if(|revival| revival.loading.is_over()) {
+                Some(revival) => revival,
+                // The first model has failed while another one was being loaded beside it.
+                None if state.next_model.is_some() && self.live().readiness == Readiness::Failed => {
+                    drop(guard);
+                    return self.change_model();
+                }
+                None => return,
+            }
+        };
+        let Some(analyzer) = revival.loading.wait() else { return };
+        // The engine that has failed is let go of after the lock.
+        let _failed = self.state().as_mut().map(|state| {
+            state.model = revival.name;
+            state.grid = Some(analyzer.grid());
+            std::mem::replace(&mut state.engine, Engine::Idle(Loading::ready(analyzer)))
+        });
     }
 
     /// If another model is ready, it judges from the next frame on.
@@ -774,7 +859,7 @@ impl DeepfakeDetect {
             state.engine = engine;
             if let Some(rate_hz) = rate_hz {
                 state.model = next.name;
-                state.grid = Grid::new(rate_hz);
+                state.grid = Some(Grid::new(rate_hz));
             }
         }
     }
@@ -791,13 +876,14 @@ impl DeepfakeDetect {
             gst::info!(CAT, imp = self, "the stream jumps to {}", gst::ClockTime::from_nseconds(moment.pts));
             self.forget();
         }
+        self.take_revival();
         self.swap_model();
         // No lock is held during the analysis, since it posts messages.
         let (engine, info) = {
             let mut guard = self.state();
             let Some(state) = guard.as_mut() else { return Ok(Duration::ZERO) };
             let Some(info) = &state.info else { return Err(gst::FlowError::NotNegotiated) };
-            if !state.grid.take(moment.pts) {
+            if !state.grid.as_mut().is_some_and(|grid| grid.take(moment.pts)) {
                 return Ok(Duration::ZERO);
             }
             (std::mem::replace(&mut state.engine, Engine::Away), info.clone())
@@ -1019,7 +1105,7 @@ impl DeepfakeDetect {
     /// Forgets all faces.
     fn forget(&self) {
         if let Some(state) = self.state().as_mut() {
-            state.grid.reset();
+            state.grid.iter_mut().for_each(Grid::reset);
             match &mut state.engine {
                 Engine::Idle(_) | Engine::Away => {}
                 Engine::Sync(analyzer) => analyzer.reset(),

@@ -17,6 +17,8 @@ const DEFAULT_MODEL: &str = "l40";
 /// The face detector that is used where none is named.
 const DEFAULT_DETECTOR: &str = "centerface.onnx";
 
+const NS_PER_MS: u64 = 1_000_000;
+
 /// Values of the element's properties.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -29,6 +31,8 @@ pub struct Settings {
     pub face_source: FaceSource,
     pub face_detector: Option<String>,
     pub detection_size: u32,
+    /// Milliseconds.
+    pub discovery_interval: u32,
     pub detection_threshold: f32,
     pub detect_interval: u32,
     pub max_faces: u32,
@@ -59,6 +63,7 @@ impl Default for Settings {
             face_source: FaceSource::default(),
             face_detector: None,
             detection_size: follower.detection_size,
+            discovery_interval: (follower.discovery_interval / NS_PER_MS) as u32,
             detection_threshold: follower.detection_threshold,
             detect_interval: follower.detect_interval,
             max_faces: follower.max_faces as u32,
@@ -82,6 +87,7 @@ impl Settings {
         AnalyzerSettings {
             follower: FollowerSettings {
                 detection_size: self.detection_size,
+                discovery_interval: u64::from(self.discovery_interval) * NS_PER_MS,
                 detection_threshold: self.detection_threshold,
                 detect_interval: self.detect_interval,
                 max_faces: self.max_faces as usize,

@@ -1,0 +1,301 @@
+//! From frames to followed faces: where the detector looks, scene cuts, detections and tracks.
+//!
+//! Looking at all of a frame closely enough to find small faces costs far more than everything else, and is done now and then only:
+//! faces are *discovered* at a low rate. In between each is *followed*: looked for around the place where it is expected, at the scale
+//! at which it is seen well. See [`window`].
+
+pub mod window;
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::AnalysisError;
+use super::detector::{Detection, FaceDetector, Picture};
+use super::frame::FrameView;
+use super::sampler::{ChannelOrder, PixelRect, Sampler};
+use super::tracker::cut::{self, CutDetector};
+use super::tracker::{Track, Tracker, TrackerSettings};
+use crate::inference::Placement;
+use window::{Levels, Window};
+
+/// Longer side, in pixels, of the smallest picture in which faces are followed: a face that is large enough there is seen no better
+/// in a larger one.
+pub const FOLLOWING_SIZE: u32 = 320;
+/// A track is continued, though never begun, by detections down to this part of the detection threshold.
+const DOUBTFUL: f32 = 0.5;
+/// While faces are discovered, a find down to this part of the detection threshold is worth a closer look, which decides. CenterFace
+/// finds 66 % of faces 21 pixels high with a confidence of 0.5, 99 % with 0.15, and one thing that is no face in three pictures.
+const PROPOSED: f32 = 0.3;
+/// Rows of the frame that are averaged to one of the thumbnail, at least.
+const THUMBNAIL_ROWS: u32 = 8;
+/// Boxes that share more than this (intersection over union), seen in different windows, are the same face.
+const SAME_FACE_IOU: f32 = 0.3;
+
+/// How faces are found and followed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FollowerSettings {
+    /// Longer side, in pixels, of the picture in which new faces are looked for. Smaller frames are not enlarged.
+    pub detection_size: u32,
+    /// Nanoseconds from one search of the whole frame for new faces to the next.
+    pub discovery_interval: u64,
+    /// Least confidence of a new face, 0..1.
+    pub detection_threshold: f32,
+    /// The detector runs on every n-th frame that is given; in between, tracks move on as they moved before.
+    pub detect_interval: u32,
+    /// Follow no more than this many faces: the largest.
+    pub max_faces: usize,
+}
+
+impl Default for FollowerSettings {
+    fn default() -> Self {
+        Self {
+            detection_size: 640,
+            discovery_interval: 750_000_000,
+            detection_threshold: 0.5,
+            detect_interval: 1,
+            max_faces: 16,
+        }
+    }
+}
+
+/// Finds faces in the frames of one stream and follows them.
+pub struct FaceFollower {
+    settings: FollowerSettings,
+    detector: Option<FaceDetector>,
+    samplers: Samplers,
+    thumbnails: Sampler,
+    cut: CutDetector,
+    tracker: Tracker,
+    until_detection: u32,
+    /// PTS in nanoseconds of the frame in which faces were last discovered; `None` at the begin of a shot.
+    discovered: Option<u64>,
+    /// Kept only for their memory.
+    windows: Vec<Window>,
+    sightings: Vec<Sighting>,
+}
+
+/// One for each size of window, since each keeps the memory for one size.
+#[derive(Default)]
+struct Samplers(BTreeMap<(u32, u32), Sampler>);
+
+impl Samplers {
+    /// More sizes than a scene has at a time.
+    const MOST: usize = 16;
+
+    fn of(&mut self, width: u32, height: u32) -> &mut Sampler {
+        if self.0.len() >= Self::MOST && !self.0.contains_key(&(width, height)) {
+            self.0.clear();
+        }
+        self.0.entry((width, height)).or_default()
+    }
+}
+
+/// A face as it was seen in one window.
+struct Sighting {
+    /// In pixels of the frame.
+    face: Detection,
+    /// Large enough, and with how much of what is around it, 0..1: what decides where a face was seen in several windows.
+    well: bool,
+    room: f32,
+}
+
+impl FaceFollower {
+    /// Without a detector only faces that are [given](Self::follow_given) are followed.
+    pub fn new(detector: Option<FaceDetector>, settings: FollowerSettings) -> Self {
+        let tracker = Tracker::new(tracker_settings(&settings));
+        Self {
+            settings,
+            detector,
+            samplers: Samplers::default(),
+            thumbnails: Sampler::default(),
+            cut: CutDetector::default(),
+            tracker,
+            until_detection: 0,
+            discovered: None,
+            windows: vec![],
+            sightings: vec![],
+        }
+    }
+
+    /// Changes how faces are found from the next frame on; followed faces stay.
+    pub fn set_settings(&mut self, settings: FollowerSettings) {
+        self.tracker.set_settings(tracker_settings(&settings));
+        self.settings = settings;
+    }
+
+    /// On what the detector runs right now.
+    pub fn placement(&self) -> Option<Placement> {
+        self.detector.as_ref().map(FaceDetector::placement)
+    }
+
+    /// Finds and follows the faces of `frame`. Returns every followed face, in the order of ids, also those hidden right now.
+    ///
+    /// # Errors
+    /// If the detector's graph or OpenCV fails. What was followed so far stays.
+    pub fn follow(&mut self, frame: &FrameView) -> Result<&[Track], AnalysisError> {
+        let Some(detector) = &mut self.detector else { return self.follow_given(frame, &[]) };
+        if self.cut.is_cut(&thumbnail(&mut self.thumbnails, frame)?) {
+            self.tracker.reset();
+            self.until_detection = 0;
+            self.discovered = None;
+        }
+        if self.until_detection > 0 {
+            self.until_detection -= 1;
+            return Ok(self.tracker.coast(frame.pts));
+        }
+
+        let FollowerSettings { detection_size, discovery_interval, detection_threshold, max_faces, .. } = self.settings;
+        let is_over = |last: u64| frame.pts < last || frame.pts - last >= discovery_interval;
+        let discovers = self.discovered.is_none_or(is_over);
+        let levels = Levels::of(frame, FOLLOWING_SIZE.min(detection_size));
+        let discovery = Levels::of(frame, detection_size).smallest();
+        let arrange = if detector.wants_few_sizes() { window::widen } else { window::join };
+        let samplers = &mut self.samplers;
+        let mut look = |window: &Window, threshold: f32| look(detector, samplers, frame, window, threshold);
+
+        // Where followed faces are expected.
+        self.windows.clear();
+        self.windows.extend(self.tracker.expected(frame.pts).filter_map(|(rect, reach)| levels.window(&rect, reach)));
+        if discovers {
+            self.windows.retain(|window| window.picture != discovery.picture);
+        }
+        arrange(&mut self.windows);
+        self.sightings.clear();
+        for window in &self.windows {
+            self.sightings.extend(look(window, detection_threshold * DOUBTFUL)?);
+        }
+
+        // The whole frame. Faces that are better seen at another scale are only proposed by it.
+        if discovers {
+            let sure = |face: &Detection| face.confidence > detection_threshold;
+            let picture_for = |face: &Detection| levels.picture_for(face.rect.area().sqrt());
+            let (seen, mut proposed): (Vec<_>, Vec<_>) = look(&discovery, detection_threshold * PROPOSED)?
+                .into_iter()
+                .partition(|sighting| picture_for(&sighting.face) == discovery.picture);
+            let seen = seen.into_iter().filter(|seen| seen.face.confidence > detection_threshold * DOUBTFUL);
+            self.sightings.extend(seen);
+            proposed.retain(|new| self.sightings.iter().all(|known| !is_same(&known.face, &new.face)));
+            proposed.sort_by(|a, b| {
+                let rank = |sighting: &Sighting| Reverse(sure(&sighting.face));
+                rank(a).cmp(&rank(b)).then(b.face.rect.area().total_cmp(&a.face.rect.area()))
+            });
+            proposed.truncate(max_faces);
+            self.windows.clear();
+            self.windows.extend(proposed.iter().filter_map(|new| levels.window(&new.face.rect, 0.0)));
+            arrange(&mut self.windows);
+            for window in &self.windows {
+                self.sightings.extend(look(window, detection_threshold * DOUBTFUL)?);
+            }
+            self.discovered = Some(frame.pts);
+        }
+        self.until_detection = self.settings.detect_interval.saturating_sub(1);
+
+        let mut faces = best(&mut self.sightings);
+        keep_largest(&mut faces, max_faces);
+        Ok(self.tracker.update(frame.pts, &faces))
+    }
+
+    /// Follows faces that somebody else found in `frame`.
+    ///
+    /// # Errors
+    /// If OpenCV fails.
+    pub fn follow_given(&mut self, frame: &FrameView, faces: &[Detection]) -> Result<&[Track], AnalysisError> {
+        if self.cut.is_cut(&thumbnail(&mut self.thumbnails, frame)?) {
+            self.tracker.reset();
+        }
+        let mut faces = faces.to_vec();
+        keep_largest(&mut faces, self.settings.max_faces);
+        Ok(self.tracker.update(frame.pts, &faces))
+    }
+
+    /// Forgets all faces: the next frame has nothing to do with the last. Ids go on.
+    pub fn reset(&mut self) {
+        self.tracker.reset();
+        self.cut.reset();
+        self.until_detection = 0;
+        self.discovered = None;
+    }
+}
+
+/// Finds the faces in a window whose confidence is above `threshold`. Those that the window cuts off are left out.
+fn look(
+    detector: &mut FaceDetector,
+    samplers: &mut Samplers,
+    frame: &FrameView,
+    window: &Window,
+    threshold: f32,
+) -> Result<Vec<Sighting>, AnalysisError> {
+    let (part, width, height) = (window.part(), window.width(), window.height());
+    let pixels = samplers.of(width, height).sample(frame, part, width, height, detector.order())?;
+    let picture = Picture { pixels, width: width as usize, height: height as usize };
+    let mut sightings = Vec::new();
+    for mut face in detector.detect(picture, threshold)? {
+        let (well, room) = (Window::sees_well(&face.rect), window.room(&face.rect));
+        if room > 0.0 {
+            place(&mut face, part, width, height);
+            sightings.push(Sighting { face, well, room });
+        }
+    }
+    Ok(sightings)
+}
+
+/// Each face as it was seen best.
+fn best(sightings: &mut [Sighting]) -> Vec<Detection> {
+    sightings.sort_by(|a, b| {
+        let by_view = b.well.cmp(&a.well).then(b.room.total_cmp(&a.room));
+        by_view.then(b.face.confidence.total_cmp(&a.face.confidence))
+    });
+    let mut faces: Vec<Detection> = Vec::new();
+    for Sighting { face, .. } in sightings {
+        if faces.iter().all(|known| !is_same(known, face)) {
+            faces.push(face.clone());
+        }
+    }
+    faces
+}
+
+fn is_same(a: &Detection, b: &Detection) -> bool {
+    a.rect.iou(&b.rect) > SAME_FACE_IOU
+}
+
+/// The frame as [`CutDetector`] takes it: grey, [`cut::WIDTH`] × [`cut::HEIGHT`] pixels.
+///
+/// # Errors
+/// If OpenCV fails.
+pub fn thumbnail(sampler: &mut Sampler, frame: &FrameView) -> Result<Vec<u8>, AnalysisError> {
+    let (width, height) = (cut::WIDTH as u32, cut::HEIGHT as u32);
+    let frame = &frame.rough(height * THUMBNAIL_ROWS);
+    let pixels = sampler.sample(frame, PixelRect::of(frame), width, height, ChannelOrder::Rgb)?;
+    let grey = |&[red, green, blue]: &[u8; 3]| ((u16::from(red) + 2 * u16::from(green) + u16::from(blue)) / 4) as u8;
+    Ok(pixels.as_chunks::<3>().0.iter().map(grey).collect())
+}
+
+/// From pixels of a window `width`×`height` to pixels of the frame, of which the window shows `part`.
+fn place(face: &mut Detection, part: PixelRect, width: u32, height: u32) {
+    let (scale_x, scale_y) = (part.width as f32 / width as f32, part.height as f32 / height as f32);
+    let (left, top) = (part.x as f32, part.y as f32);
+    face.rect.x = left + face.rect.x * scale_x;
+    face.rect.y = top + face.rect.y * scale_y;
+    face.rect.width *= scale_x;
+    face.rect.height *= scale_y;
+    for point in face.landmarks.iter_mut().flatten() {
+        point.x = left + point.x * scale_x;
+        point.y = top + point.y * scale_y;
+    }
+}
+
+/// Drops all but the `count` largest faces.
+fn keep_largest(faces: &mut Vec<Detection>, count: usize) {
+    if faces.len() > count {
+        faces.sort_by(|a, b| b.rect.area().total_cmp(&a.rect.area()));
+        faces.truncate(count);
+    }
+}
+
+fn tracker_settings(settings: &FollowerSettings) -> TrackerSettings {
+    TrackerSettings {
+        high_confidence: settings.detection_threshold,
+        low_confidence: settings.detection_threshold * DOUBTFUL,
+        ..TrackerSettings::default()
+    }
+}

@@ -54,7 +54,7 @@ def test_every_net_computes_in_onnx_what_it_does_in_pytorch(tmp_path):
         work = Workspace(tmp_path / name, recipe)
         torch.manual_seed(1)
         best = {"net": recipe.encoder().state_dict(), "step": 0}
-        work.save("encoder.pt", {"best": best})
+        work.save("encoder.pt", {"best": best, "average": best["net"]})
         if recipe.head:
             work.save("head.pt", {"best": {"net": recipe.head().state_dict(), "epoch": 0}})
         export.export(work)  # raises where they differ

@@ -16,6 +16,7 @@
 //! Frames do not wait for the model to be loaded unless they wait for their analysis anyway (`mode=sync`): until then they pass
 //! without a report, and `active-device` is unset. A new `model` set while frames flow is loaded beside the old one, which
 //! judges on meanwhile; if it cannot be loaded, a warning is posted and the old one stays.
+//! Where the first one could not be loaded, a new `model` is loaded with all else it needs, and frames pass until it is there.
 
 mod background;
 mod imp;

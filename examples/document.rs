@@ -309,11 +309,17 @@ fn json_type(kind: &str) -> String {
 
 /// The model packages with the figures that each carries.
 fn models_table(folder: &Path) -> String {
+    // Packages that each machine makes for itself are not part of the project's page.
+    let ignored = std::fs::read_to_string(folder.join("../.gitignore")).expect(".gitignore");
+    let is_ours = |path: &Path| {
+        let line = format!("/models/{}", path.file_name().expect("a folder has a name").to_string_lossy());
+        ignored.lines().all(|ignored| ignored.trim_end_matches('/') != line)
+    };
     let mut packages: Vec<_> = std::fs::read_dir(folder)
         .into_iter()
         .flatten()
         .map(|entry| entry.expect("an entry of models/").path())
-        .filter(|path| path.join("model.toml").is_file())
+        .filter(|path| path.join("model.toml").is_file() && is_ours(path))
         .map(|path| ModelPackage::load(&path).unwrap_or_else(|error| panic!("{error}")))
         .collect();
     packages.sort_by(|a, b| a.name.cmp(&b.name));

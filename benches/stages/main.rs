@@ -235,7 +235,7 @@ fn of_frames(c: &mut Criterion<CpuTime>, parts: &mut Parts, form: Form) {
     });
 
     let mut analyzer = parts.analyzer().expect("what loaded once loads again");
-    let count = Cell::new(0);
+    let count = Cell::new(0u64);
     let mut next = there_and_back(views.len());
     let mut analyze = || {
         let mut frame = views[next.next().unwrap()];
@@ -253,7 +253,7 @@ fn of_frames(c: &mut Criterion<CpuTime>, parts: &mut Parts, form: Form) {
     c.benchmark_group("analyze-without-graphs").bench_function(&name, |b| {
         b.iter_custom(|iterations| {
             difference(iterations, || {
-                let discovers = count.get() % discovery_period() == 0;
+                let discovers = count.get().is_multiple_of(discovery_period());
                 (timed(&mut analyze).0, timed(|| run_graphs(parts, &inputs, discovers)).0)
             })
         });

@@ -50,7 +50,7 @@ impl Default for FollowerSettings {
     fn default() -> Self {
         Self {
             detection_size: 640,
-            discovery_interval: 750_000_000,
+            discovery_interval: 900_000_000,
             detection_threshold: 0.5,
             detect_interval: 1,
             max_faces: 16,

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..recipe import Recipe
+from .head import WithFrameMean
 
 FEATURES = 128
 MIDDLE = 10  # the block whose maps, at a sixteenth of the size, are asked where a crop was changed
@@ -82,25 +83,23 @@ class Encoder(nn.Module):
         return *self.answer(last), self.mask(middle)
 
 
-class Head(nn.Module):
-    """Features of a window [N, T, 128] -> logits [N, 2] (real, fake). Any T; trained on 20 to 40."""
+class Head(WithFrameMean):
+    """Features of a window [N, T, 128] -> logits [N, 2] (real, fake)."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(FEATURES)
         self.dropout = nn.Dropout(0.3)
         self.lstm = nn.LSTM(2 * FEATURES, 128, batch_first=True)
         self.dense = nn.Sequential(nn.Dropout(0.3), nn.Linear(3 * 128, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 2))
-        self.frame = nn.Linear(FEATURES, 2).requires_grad_(False)
 
     def start_from(self, encoder: Encoder) -> None:
         self.frame.load_state_dict(encoder.frame[1].state_dict())
 
-    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+    def over_time(self, windows: torch.Tensor) -> torch.Tensor:
         steps = windows[:, 1:] - windows[:, :-1]
         changes = torch.cat([torch.zeros_like(windows[:, :1]), steps], dim=1)
         states, _ = self.lstm(self.dropout(torch.cat([windows, changes], dim=2)))
-        answer = self.dense(torch.cat([states[:, -1], states.mean(dim=1), states.amax(dim=1)], dim=1))
-        return 0.5 * answer + 0.5 * self.frame(windows).mean(dim=1)
+        return self.dense(torch.cat([states[:, -1], states.mean(dim=1), states.amax(dim=1)], dim=1))
 
 
 RECIPE = Recipe(

@@ -4,6 +4,9 @@ use std::{ffi::CString, fs, io::Write, mem::MaybeUninit, os::unix::ffi::OsStrExt
 
 use anyhow::{Context, Result};
 
+/// The program that runs, also after another build has taken its place on the disk: hours of work must not end by that.
+pub const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// Writes a file whole or not at all: under another name first, then renamed.
 ///
 /// # Errors

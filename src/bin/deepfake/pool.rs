@@ -23,7 +23,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{evaluate, extract, stop};
+use crate::{evaluate, extract, files, stop};
 
 /// What a worker is told before its first job.
 #[derive(Serialize, Deserialize)]
@@ -122,17 +122,16 @@ struct Worker {
 impl Worker {
     /// Starts a process and sets it up; `None` if the run is being stopped.
     fn start(setup: &str, inputs: &Mutex<Inputs>) -> Result<Option<Self>> {
-        let program = std::env::current_exe().context("cannot find the path of this program")?;
         let mut inputs = inputs.lock().unwrap();
         if inputs.closed {
             return Ok(None);
         }
-        let mut child = Command::new(&program)
+        let mut child = Command::new(files::THIS_PROGRAM)
             .arg("worker")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot start a worker process ({})", program.display()))?;
+            .context("cannot start a worker process")?;
         let input = Arc::new(Mutex::new(child.stdin.take()));
         let output = BufReader::new(child.stdout.take().expect("stdout was asked for"));
         inputs.open.push((child.id(), input.clone()));

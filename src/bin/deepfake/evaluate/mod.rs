@@ -326,7 +326,7 @@ fn model(given: Option<&str>) -> Result<String> {
 fn fingerprint(setup: &Setup, package: &ModelPackage) -> Result<String> {
     // The description holds the checksums of the weights.
     let description = fs::read_to_string(package.dir.join("model.toml"))?;
-    let program = std::env::current_exe().and_then(fs::metadata)?;
+    let program = fs::metadata(files::THIS_PROGRAM)?;
     Ok(serde_json::to_string(&(setup, description, program.len(), program.modified()?))?)
 }
 

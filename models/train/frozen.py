@@ -22,7 +22,7 @@ from .data import FAKE, REAL, Pairs, Track, windows
 from .front import Fronted
 from .metrics import auc
 from .recipe import Recipe
-from .train import Average, at_model_size, mixed, one_cycle, pair_crops, to_tensor, trained_encoder
+from .train import Average, at_model_size, learn, mixed, one_cycle, pair_crops, to_tensor, trained_encoder
 from .workspace import Workspace, whole
 
 PART = 16  # pairs kept in a file: what a stopped run loses at most
@@ -167,15 +167,9 @@ def train_encoder(work: Workspace, train: list[Track], dev: list[Track], workers
             batch = np.take_along_axis(values[np.sort(chosen)], frames[..., None], axis=2).astype(np.float32)
             batch = mixed(batch, recipe.head_mixup, rng)
             target = torch.tensor([REAL, FAKE]).repeat_interleave(batch.shape[2]).repeat(len(chosen))
-            for group in optimiser.param_groups:
-                group["lr"] = one_cycle(step, steps, recipe.encoder_rate)
             _, logits = net(torch.from_numpy(batch).flatten(0, 2))
             loss = functional.cross_entropy(logits, target, label_smoothing=recipe.label_smoothing)
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-            optimiser.step()
-            average.update(net)
+            learn(loss, net, average, optimiser, one_cycle(step, steps, recipe.encoder_rate))
             step += 1
         value = auc(labels, np.asarray([behind(average.net, values)[1].mean() for _, _, values in as_is]))
         if value > best["auc"]:

@@ -140,6 +140,17 @@ class Average:
                 mine.copy_(theirs)
 
 
+def learn(loss: torch.Tensor, net: nn.Module, average: Average, optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """One step down the slope of `loss`, which `average` follows."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+    optimiser.step()
+    average.update(net)
+
+
 def train_encoder(
     work: Workspace,
     train: list[Track],
@@ -190,8 +201,6 @@ def train_encoder(
     try:
         for batch, masks in bar:  # [pairs, 2, frames, size, size, 3], [pairs, frames, size, size]
             torch.manual_seed(recipe.seed + step)  # dropout, too, is the same in a run that was stopped
-            for group in optimiser.param_groups:
-                group["lr"] = one_cycle(step, recipe.encoder_steps, recipe.encoder_rate)
             labels = torch.tensor([REAL, FAKE]).repeat_interleave(recipe.encoder_frames).repeat(len(batch))
             net.train()
             with torch.autocast("cpu", torch.bfloat16, enabled=BF16 and bool(recipe.bfloat16)):
@@ -199,11 +208,7 @@ def train_encoder(
             loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
             if recipe.mask_weight:
                 loss = loss + recipe.mask_weight * mask_loss(maps[0].float(), torch.from_numpy(masks))
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-            optimiser.step()
-            average.update(net)
+            learn(loss, net, average, optimiser, one_cycle(step, recipe.encoder_steps, recipe.encoder_rate))
             step += 1
             if step % every == 0 or step == recipe.encoder_steps:
                 value = frame_auc(average.net, dev, recipe)
@@ -370,8 +375,6 @@ def train_head(work: Workspace, dev: list[Track], scored: list[tuple[int, list[n
         torch.manual_seed(recipe.head_seed * 1000 + epoch)
         head.train()
         for step in range(steps):
-            for group in optimiser.param_groups:
-                group["lr"] = one_cycle(epoch * steps + step, recipe.head_epochs * steps, recipe.head_rate)
             chosen = np.sort(order[step * pairs : (step + 1) * pairs])
             batch = np.stack([rounds[rng.integers(len(rounds))][i] for i in chosen]).astype(np.float32)
             batch = torch.from_numpy(mixed(batch, recipe.head_mixup, rng))
@@ -383,11 +386,7 @@ def train_head(work: Workspace, dev: list[Track], scored: list[tuple[int, list[n
             logits = head(batch)
             target = torch.tensor([REAL, FAKE]).repeat(len(chosen))
             loss = functional.cross_entropy(logits, target, label_smoothing=recipe.label_smoothing)
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(head.parameters(), 5.0)
-            optimiser.step()
-            average.update(head)
+            learn(loss, head, average, optimiser, one_cycle(epoch * steps + step, recipe.head_epochs * steps, recipe.head_rate))
         value = auc(labels, np.asarray([window_logits(average.net, spans).mean() for _, spans in scored]))
         if value > best["auc"]:
             best = {"auc": value, "epoch": epoch + 1, "net": copy.deepcopy(average.net.state_dict())}

@@ -183,10 +183,11 @@ def main_track(tracks: list[Track]) -> list[Track]:
 
 
 class Pairs:
-    """Draws (real, fake) pairs of one group, or (real, None) where a pseudo-fake of the real is to be made.
+    """Draws (real, fake) pairs, or (real, None) where a pseudo-fake of the real is to be made.
 
-    A fake is only ever shown beside a real clip of its own group, and a real clip beside its own pseudo-fake: shown
-    alone, a source with reals only would teach the model to know the source.
+    A fake is shown beside a real clip of its own group, and a real clip beside its own pseudo-fake: shown alone, a source with
+    reals only would teach the model to know the source. A generated head, whose person was never filmed, has no real of its own:
+    it is shown beside one of its data set or, where that has none, beside any.
     """
 
     def __init__(
@@ -197,20 +198,24 @@ class Pairs:
         usable = [track for track in main_track(tracks) if track.crops >= least_crops]
         self.reals = [track for track in usable if track.label == REAL]
         self.real_fakes = real_fakes
-        reals_of = defaultdict(list)
+        reals_of, reals_in = defaultdict(list), defaultdict(list)
         for track in self.reals:
             reals_of[track.group].append(track)
+            reals_in[track.dataset].append(track)
         self.partners: dict[Track, list[Track]] = {}
         self.twins: dict[Track, Twins] = {}  # of fakes that show the same pixels as one real, but for what was forged
         self.fakes_of = defaultdict(list)
         for track in usable:
-            if track.label == FAKE and reals_of[track.group]:
-                same = [real for real in reals_of[track.group] if real.dataset == track.dataset]
-                self.partners[track] = same or reals_of[track.group]
+            if track.label == REAL:
+                continue
+            if own := reals_of[track.group]:
+                self.partners[track] = [real for real in own if real.dataset == track.dataset] or own
                 if twins := twins_of(track, self.partners[track], least_crops):
                     self.twins[track] = twins
                     self.partners[track] = [twins.real]
-                self.fakes_of[track.method].append(track)
+            else:
+                self.partners[track] = reals_in[track.dataset]
+            self.fakes_of[track.method].append(track)
         self.methods = sorted(self.fakes_of)
         # The square root keeps a set of many near-equal clips from drowning the small ones.
         of_set = defaultdict(int)
@@ -228,11 +233,17 @@ class Pairs:
         if self.methods and rng.random() < self.real_fakes:
             fakes = self.fakes_of[self.methods[rng.choice(len(self.methods), p=self.method_weight)]]
             fake = fakes[rng.integers(len(fakes))]
-            reals = self.partners[fake]
-            return reals[rng.integers(len(reals))], fake
+            return self._partner(fake, rng), fake
         if self.stills and rng.random() < self.still_share:
             return self.stills[rng.integers(len(self.stills))], None
-        return self.reals[rng.choice(len(self.reals), p=self.weight)], None
+        return self._any_real(rng), None
+
+    def _partner(self, fake: Track, rng: np.random.Generator) -> Track:
+        reals = self.partners[fake]
+        return reals[rng.integers(len(reals))] if reals else self._any_real(rng)
+
+    def _any_real(self, rng: np.random.Generator) -> Track:
+        return self.reals[rng.choice(len(self.reals), p=self.weight)]
 
     def donor(self, mesh: np.ndarray, frames: int, but: Track, rng: np.random.Generator, tries: int = 12) -> Source | None:
         """Of a few other people the one whose face lies most like `mesh` [468, 2]; None where nobody's does."""
@@ -252,11 +263,11 @@ class Pairs:
         return Source(best[0].frames(span), best[0].mesh(span))
 
     def each_once(self) -> list[tuple[Track, Track | None]]:
-        """Every real with its pseudo-fake and every paired fake, for a cache that should leave nobody out."""
+        """Every real with its pseudo-fake and every fake beside a real, for a cache that should leave nobody out."""
         rng = np.random.default_rng(0)
         pairs: list[tuple[Track, Track | None]] = [(real, None) for real in self.reals]
-        for fake, reals in self.partners.items():
-            pairs.append((reals[rng.integers(len(reals))], fake))
+        for fake in self.partners:
+            pairs.append((self._partner(fake, rng), fake))
         return pairs
 
 

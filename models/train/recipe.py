@@ -55,6 +55,7 @@ class Recipe:
     h264_frames: float = 0.25
     h264_windows: float = 0.35
     leave_out: str = later("")  # a method or data set of train that is not shown, to be measured on (leave_out.py)
+    agreement: float = later(0.0)  # of the loss that asks for the same logit however a crop's colours were converted
     real_fakes: float = 0.5  # share of pairs whose fake is a real deepfake; the rest are pseudo-fakes
     partial: float = later(0.5)  # share of the real deepfakes with a twin of which only a part is blended in
     bfloat16: int = later(1)  # 0: nets of depthwise convolutions are faster in float32

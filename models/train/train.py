@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from . import align, synth
-from .augment import ClipAugment, plain
+from .augment import ClipAugment, Conversion, plain
 from .compact import round_weights
 from .data import FAKE, REAL, DataError, Pairs, Track, windows
 from .metrics import auc
@@ -94,6 +94,12 @@ class FramePairs(Dataset):
 def collate(items: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     crops, masks = zip(*items)
     return np.stack(crops), np.stack(masks)
+
+
+def converted(batch: np.ndarray, seed: int) -> np.ndarray:
+    """Crops [pairs, 2, frames, H, W, 3] as another player would bring them, both sides of a pair by the same."""
+    rng = np.random.default_rng(seed)
+    return np.stack([Conversion.draw(rng).apply(pair, int(rng.integers(2**31))) for pair in batch])
 
 
 def mask_loss(maps: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -203,11 +209,17 @@ def train_encoder(
             torch.manual_seed(recipe.seed + step)  # dropout, too, is the same in a run that was stopped
             labels = torch.tensor([REAL, FAKE]).repeat_interleave(recipe.encoder_frames).repeat(len(batch))
             net.train()
+            crops = to_tensor(batch)
+            again = to_tensor(converted(batch[::2], recipe.seed + step)) if recipe.agreement else crops[:0]
             with torch.autocast("cpu", torch.bfloat16, enabled=BF16 and bool(recipe.bfloat16)):
-                _, logits, *maps = answer(to_tensor(batch))
-            loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+                _, logits, *maps = answer(torch.cat([crops, again]))
+            logits, logits_again = logits.float().split([len(crops), len(again)])
+            loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
             if recipe.mask_weight:
-                loss = loss + recipe.mask_weight * mask_loss(maps[0].float(), torch.from_numpy(masks))
+                loss = loss + recipe.mask_weight * mask_loss(maps[0][: len(crops)].float(), torch.from_numpy(masks))
+            if recipe.agreement:
+                first = logits.view(*batch.shape[:3], 2)[::2].flatten(0, 2)
+                loss = loss + recipe.agreement * functional.mse_loss(logits_again.diff(dim=1), first.diff(dim=1))
             learn(loss, net, average, optimiser, one_cycle(step, recipe.encoder_steps, recipe.encoder_rate))
             step += 1
             if step % every == 0 or step == recipe.encoder_steps:

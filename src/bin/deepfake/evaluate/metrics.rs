@@ -52,7 +52,8 @@ pub struct Metrics {
     /// The largest share of fakes caught by any threshold that calls at most 1 % (5 %) of the reals fake.
     pub tpr_at_fpr_1: Option<f64>,
     pub tpr_at_fpr_5: Option<f64>,
-    /// Expected calibration error over ten equally wide bins of the score.
+    /// Expected calibration error over ten equally wide bins of the score, where real and fake clips together weigh the same: a score
+    /// says what a clip is where either is as likely, whatever the mixture of the clips measured on.
     pub ece: Option<f64>,
     /// Mean squared distance between score and truth.
     pub brier: Option<f64>,
@@ -305,35 +306,40 @@ impl SplitMix {
 /// One bin of the reliability diagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bin {
-    pub count: usize,
-    /// Mean score of the clips in it.
+    pub real: usize,
+    pub fake: usize,
+    /// What its clips weigh, of 1 for all: the real ones together one half, and so the fake ones.
+    pub weight: f64,
+    /// Weighted mean score of the clips in it.
     pub score: f64,
-    /// Share of them that is fake.
-    pub fake: f64,
+    /// Weighted share of them that is fake.
+    pub fake_share: f64,
 }
 
 /// Clips by score, in [`BINS`] equally wide bins over 0..1.
 pub fn reliability(scored: &[Scored]) -> [Bin; BINS] {
+    let fakes = scored.iter().filter(|clip| clip.fake).count();
     let mut bins = [Bin::default(); BINS];
     for clip in scored {
         let bin = &mut bins[((clip.score * BINS as f64) as usize).min(BINS - 1)];
-        bin.count += 1;
-        bin.score += clip.score;
-        bin.fake += f64::from(u8::from(clip.fake));
+        let alike = if clip.fake { fakes } else { scored.len() - fakes };
+        let weight = 0.5 / alike as f64;
+        *(if clip.fake { &mut bin.fake } else { &mut bin.real }) += 1;
+        bin.weight += weight;
+        bin.score += weight * clip.score;
+        bin.fake_share += weight * f64::from(u8::from(clip.fake));
     }
-    for bin in &mut bins {
-        let count = bin.count.max(1) as f64;
-        bin.score /= count;
-        bin.fake /= count;
+    for bin in bins.iter_mut().filter(|bin| bin.weight > 0.0) {
+        bin.score /= bin.weight;
+        bin.fake_share /= bin.weight;
     }
     bins
 }
 
-/// Mean distance between what was said and what was so, over all clips.
+/// Mean distance between what was said and what was so; unknown with one class.
 fn ece(bins: &[Bin]) -> Option<f64> {
-    let count: usize = bins.iter().map(|bin| bin.count).sum();
-    let gaps = bins.iter().map(|bin| bin.count as f64 * (bin.score - bin.fake).abs()).sum::<f64>();
-    (count > 0).then(|| gaps / count as f64)
+    let both = bins.iter().any(|bin| bin.real > 0) && bins.iter().any(|bin| bin.fake > 0);
+    both.then(|| bins.iter().map(|bin| bin.weight * (bin.score - bin.fake_share).abs()).sum())
 }
 
 /// Log odds of a probability. Scores are kept off 0 and 1 by 10⁻⁷, which is as near as single precision, in which models
@@ -493,8 +499,16 @@ mod tests {
     #[test]
     fn calibration_error_is_the_mean_gap() {
         // Bin 0.2..0.3: said 0.25, so 0.5. Bin 0.9..1: said 1, so 1.
-        let scored = clips(&[0.25], &[0.25, 1.0, 1.0]);
-        close(ece(&reliability(&scored)), (2.0 * 0.25) / 4.0);
+        let scored = clips(&[0.25, 0.05], &[0.25, 1.0]);
+        close(ece(&reliability(&scored)), (2.0 * 0.25 + 0.05) / 4.0);
+    }
+
+    #[test]
+    fn calibration_error_hangs_on_no_mixture_of_classes() {
+        let few = clips(&[0.25, 0.45], &[0.45, 0.95]);
+        let many = clips(&[0.25, 0.45], &[0.45, 0.95, 0.45, 0.95, 0.45, 0.95]);
+        close(ece(&reliability(&many)), ece(&reliability(&few)).unwrap());
+        assert_eq!(ece(&reliability(&clips(&[], &[0.9, 0.8]))), None);
     }
 
     #[test]

@@ -346,18 +346,18 @@ fn draw_reliability<DB: DrawingBackend>(area: &Area<DB>, subject: &Subject) -> D
         .x_labels(11)
         .y_labels(6)
         .y_label_formatter(&percent)
-        .y_desc("share of clips that are fake")
+        .y_desc("share that is fake, at even odds")
         .draw()?;
     chart.draw_series(DashedLineSeries::new([(0.0, 0.0), (1.0, 1.0)], 8, 8, GUIDE.stroke_width(2)))?;
-    let filled: Vec<_> = bins.iter().filter(|bin| bin.count > 0).collect();
+    let filled: Vec<_> = bins.iter().filter(|bin| bin.weight > 0.0).collect();
     // The gap that the calibration error sums up.
     chart.draw_series(filled.iter().map(|bin| {
-        PathElement::new([(bin.score, bin.score), (bin.score, bin.fake)], GUIDE.mix(0.7).stroke_width(5))
+        PathElement::new([(bin.score, bin.score), (bin.score, bin.fake_share)], GUIDE.mix(0.7).stroke_width(5))
     }))?;
-    chart.draw_series(LineSeries::new(filled.iter().map(|bin| (bin.score, bin.fake)), QUIET.stroke_width(3)))?;
-    chart.draw_series(filled.iter().map(|bin| Circle::new((bin.score, bin.fake), 8, QUIET.filled())))?;
+    chart.draw_series(LineSeries::new(filled.iter().map(|bin| (bin.score, bin.fake_share)), QUIET.stroke_width(3)))?;
+    chart.draw_series(filled.iter().map(|bin| Circle::new((bin.score, bin.fake_share), 8, QUIET.filled())))?;
 
-    let highest = bins.iter().map(|bin| bin.count).max().unwrap_or(0).max(1) as f64;
+    let highest = bins.iter().map(|bin| bin.real + bin.fake).max().unwrap_or(0).max(1) as f64;
     let mut chart = ChartBuilder::on(&lower)
         .margin(0)
         .margin_left(24)
@@ -375,8 +375,7 @@ fn draw_reliability<DB: DrawingBackend>(area: &Area<DB>, subject: &Subject) -> D
         .draw()?;
     let width = 1.0 / BINS as f64;
     for (index, bin) in bins.iter().enumerate() {
-        let fake = (bin.fake * bin.count as f64).round();
-        let real = bin.count as f64 - fake;
+        let (real, fake) = (bin.real as f64, bin.fake as f64);
         let (from, to) = ((index as f64 + 0.06) * width, (index as f64 + 0.94) * width);
         chart.draw_series([
             Rectangle::new([(from, 0.0), (to, real)], CURVE.mix(0.75).filled()),

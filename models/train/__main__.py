@@ -28,7 +28,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="let PyTorch compile the encoder: faster, needs a C++ compiler")
     parser.add_argument("--workers", type=int, default=1, help="processes that make crops beside it")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a number of the recipe")
-    parser.add_argument("--leave-out", default="", metavar="NAME", help="a method or data set of train: learn without it, then measure on it")
+    parser.add_argument("--leave-out", default="", metavar="NAME", help="a method or data set of train: learn without it, then measure on it; no package is made")
     parser.add_argument("--note", default="", help="what else the model card must say about how this one was trained")
     return parser.parse_args()
 
@@ -46,9 +46,10 @@ def overridden(recipe, settings: list[str]):
 
 def run(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
-    recipe = dataclasses.replace(overridden(recipe_of(options.model), options.set), leave_out=options.leave_out)
+    recipe = overridden(recipe_of(options.model), options.set)
     stages = STAGES if options.stage == "all" else [options.stage]
-    if recipe.leave_out:
+    if options.leave_out:
+        recipe = dataclasses.replace(recipe, leave_out=options.leave_out)
         stages = [stage for stage in stages if stage not in ("export", "package")]
         if not stages:
             raise data.DataError("what learnt from a part of train becomes no package: leave --leave-out away")

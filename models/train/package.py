@@ -12,7 +12,7 @@ from string import Template
 
 import onnx
 
-from . import bases, data
+from . import bases, data, leave_out
 from .calibrate import AUTHENTIC_BELOW, FAKE_AT
 from .workspace import Workspace, whole
 
@@ -152,7 +152,10 @@ output = "logits"
 
 def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str) -> dict[str, str]:
     """What the card's template may name."""
-    train = data.main_track(data.read(crops, "train"))
+    tracks = data.read(crops, "train")
+    if work.recipe.leave_out:
+        tracks, _ = leave_out.split(tracks, work.recipe.leave_out)
+    train = data.main_track(tracks)
     pairs = data.Pairs(train, work.recipe.window_frames, work.recipe.real_fakes)
     stills = data.read_stills(crops)
     base = bases.BASES[work.recipe.base] if work.recipe.base else None
@@ -179,7 +182,8 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
         "train_reals": str(sum(track.label == data.REAL for track in train)),
         "train_fakes": str(sum(track.label == data.FAKE for track in train)),
         "train_groups": str(len({track.group for track in train})),
-        "paired_fakes": str(len(pairs.partners)),
+        "paired_fakes": str(sum(any(real.group == fake.group for real in reals) for fake, reals in pairs.partners.items())),
+        "left_out_sentence": left_out_sentence(work, measured),
         "twin_sentence": twin_sentence(work, len(pairs.twins)),
         "lead": LEADS.get(work.recipe.name, ""),
         "intended_use": WATCHING if work.recipe.name in LEADS else COMPARING,
@@ -218,6 +222,13 @@ def twin_sentence(work: Workspace, count: int) -> str:
     if work.recipe.alignment == "five-point":
         return f"{first} and are shown beside the same moments of it."
     return f"{first}: both are shown on the same frames and pixels, {work.recipe.partial:.0%} of the time with only a part of the forgery blended in."
+
+
+def left_out_sentence(work: Workspace, measured: dict) -> str:
+    if not work.recipe.leave_out:
+        return ""
+    figures = "AUC {auc:.2f} [{auc_low:.2f}, {auc_high:.2f}], {fakes} fakes against {reals} reals".format(**measured["left_out"])
+    return f"Every clip of {work.recipe.leave_out} was kept out of training, to measure on a maker that the model does not know: {figures}."
 
 
 def result_sentence(work: Workspace, measured: dict) -> str:

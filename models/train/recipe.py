@@ -55,6 +55,8 @@ class Recipe:
     h264_frames: float = 0.25
     h264_windows: float = 0.35
     leave_out: str = later("")  # a method or data set of train that is not shown, to be measured on (leave_out.py)
+    paired: int = later(1)  # 0: real and fake of different clips, each augmented on its own; only to see what pairs are worth
+    codecs: int = later(1)  # 0: nothing is encoded and decoded; only to see what that is worth
     agreement: float = later(0.0)  # of the loss that asks for the same logit however a crop's colours were converted
     real_fakes: float = 0.5  # share of pairs whose fake is a real deepfake; the rest are pseudo-fakes
     partial: float = later(0.5)  # share of the real deepfakes with a twin of which only a part is blended in

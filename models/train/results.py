@@ -31,6 +31,13 @@ Training step, epochs, calibration and thresholds were chosen on these clips: th
 }
 
 
+ABLATIONS = """\
+## What the parts of l40's recipe are worth
+
+`make -C models/train ablations`: the encoder trained once as the recipe says and once without each part.
+"""
+
+
 def section(folder: Path, split: str) -> str:
     comparison = folder / f"measure-{split}" / "comparison.md"
     curves = comparison.with_name("comparison-roc.svg")
@@ -58,7 +65,10 @@ def main() -> int:
     if not splits:
         print(f"error: {options.out} holds no measurements: run `make measure CLIPS=…` first")
         return 1
-    page = "\n".join([HEAD, *(section(options.out, split) for split in splits)])
+    sections = [section(options.out, split) for split in splits]
+    if (ablations := options.out / "ablations" / "ablations.md").is_file():
+        sections.append(f"{ABLATIONS}\n{ablations.read_text()}")
+    page = "\n".join([HEAD, *sections])
     (DOCS / "results.md").write_text(page.rstrip() + "\n")
     print(f"{DOCS / 'results.md'}: {', '.join(splits)}")
     return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -64,6 +65,8 @@ def pair_and_masks(
         *sides, masks = synth.draw(source, lambda mesh, rng: pairs.donor(mesh, count, real, rng), rng).arrays()
     h264 = recipe.h264_windows if count == recipe.window_frames else recipe.h264_frames
     augment = ClipAugment.draw(rng, recipe.margin, h264)
+    if not recipe.codecs:
+        augment = replace(augment, jpeg=None, h264=None)
     place = {"size": recipe.size, "stored_margin": real.margin}
     if masks is None:
         masks = np.full((count, recipe.size, recipe.size), np.nan, np.float32)
@@ -86,6 +89,10 @@ class FramePairs(Dataset):
 
     def __getitem__(self, item: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([self.recipe.seed, self.first + item])
+        crops, masks = self.draw(rng)
+        return (crops, masks) if self.recipe.paired else (np.stack([self.draw(rng)[0][REAL], crops[FAKE]]), masks)
+
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         real, fake = self.pairs.draw(rng)
         stride = int(rng.integers(1, 7))
         return pair_and_masks(real, fake, self.recipe.encoder_frames, stride, rng, self.recipe, self.pairs)

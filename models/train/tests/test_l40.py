@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from train import data, train
+from train import ablate, data, train
 from train.nets import l40
 from train.workspace import Workspace
 
@@ -69,3 +69,37 @@ def test_steps_with_masks_and_stills_run(crops, tmp_path):
     work = Workspace(tmp_path, recipe)
     train.train_encoder(work, tracks, stills, dev[:1] + dev[-1:], workers=0, every=2)
     assert work.load("encoder.pt")["step"] == 2
+
+
+def test_each_half_can_be_switched_off():
+    grey = torch.rand(2, 1, 64, 64) * 255
+    crops, brighter = grey.expand(2, 3, 64, 64), (grey + torch.linspace(0, 50, 64)).expand(2, 3, 64, 64)
+
+    def moved(**halves):
+        encoder = l40.Encoder(**halves).eval()
+        with torch.no_grad():
+            return (encoder.maps(crops)[1] - encoder.maps(brighter)[1]).abs().mean()
+
+    assert moved(laplacian=False) > 3 * moved(colours=False), "an even slope of light has no Laplacian"
+
+
+def test_crops_that_another_player_converted_are_asked_to_agree():
+    batch = np.random.default_rng(0).integers(20, 230, (3, 2, 1, 32, 32, 3)).astype(np.uint8)
+    again = train.converted(batch, 5)
+    assert again.shape == batch.shape and not np.array_equal(again, batch)
+    assert np.array_equal(again, train.converted(batch, 5)), "drawn by the step alone"
+    assert np.abs(again.astype(int) - batch).mean() < 16
+
+
+def test_the_table_of_ablations_has_a_row_for_each_recipe(crops, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablate, "SMALL", dataclasses.replace(ablate.SMALL, size=64, encoder_pairs=2, leave_out="drawn-too", still_share=0.0))
+    rows = (crops / "manifest.csv").read_text()
+    for part in ("train", "dev"):
+        (tmp_path / part).symlink_to(crops / part)
+    changed = [line.replace(",drawn,", ",drawn-too,", 1) if "train/fake/clip-1" in line else line for line in rows.splitlines()]
+    (tmp_path / "manifest.csv").write_text("\n".join(changed) + "\n")
+    command = ["ablate", "--crops", str(tmp_path), "--out", str(tmp_path / "out"), "--steps", "2", "--only", "no pairs", "--only", "Laplacian only"]
+    monkeypatch.setattr("sys.argv", command)
+    assert ablate.main() == 0
+    table = (tmp_path / "out" / "ablations.md").read_text()
+    assert [line.split(" | ")[0] for line in table.splitlines()[4:]] == ["| all of it", "| no pairs", "| Laplacian only"], table

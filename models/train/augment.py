@@ -25,16 +25,45 @@ class Conversion:
     gain: tuple[float, float, float]
     offset: tuple[float, float, float]  # in grey levels
     grain: float  # sigma in grey levels
+    bytewise: str = ""  # the matrix, bt601 or bt709, of a way through YUV that computes in bytes
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Conversion:
-        return cls(tuple(rng.uniform(0.96, 1.04, 3)), tuple(rng.uniform(-4, 4, 3)), rng.choice([0.0, rng.uniform(0.2, 1.5)]))
+        levels = tuple(rng.uniform(0.96, 1.04, 3)), tuple(rng.uniform(-4, 4, 3)), rng.choice([0.0, rng.uniform(0.2, 1.5)])
+        return cls(*levels, bytewise=str(rng.choice(["", *LUMA], p=[0.6, 0.25, 0.15])))
 
     def apply(self, clip: np.ndarray, seed: int) -> np.ndarray:
+        if self.bytewise:
+            clip = through_bytes(clip, *LUMA[self.bytewise])
         levels = clip * np.asarray(self.gain, np.float32) + np.asarray(self.offset, np.float32)
         if self.grain > 0:
             levels += np.random.default_rng(seed).normal(0, self.grain, clip.shape).astype(np.float32)
         return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+
+
+# Weights of red and blue in the luma.
+LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
+
+
+def through_bytes(clip: np.ndarray, red: float, blue: float) -> np.ndarray:
+    """[..., 3] uint8 RGB to YUV (limited range) and back as videoconvert's vector code comes back: in 16-bit products of doubled
+    bytes, whose lower half is missing for what is below mid-grey. All is 2 to 4 levels darker, by one more above mid-grey, so that
+    an edge of one level runs across each face where it passes mid-grey."""
+    green = 1 - red - blue
+    rgb = clip.astype(np.float32) / 255
+    y = rgb @ np.asarray([red, green, blue], np.float32)
+    u, v = (rgb[..., 2] - y) / (2 * (1 - blue)), (rgb[..., 0] - y) / (2 * (1 - red))
+    doubled = (np.rint(levels).astype(np.int32) for levels in (219 * y + 16 - 128, 224 * u, 224 * v))
+    y, u, v = (levels * 256 + (levels & 255) for levels in doubled)
+
+    def times(levels: np.ndarray, factor: float) -> np.ndarray:
+        return levels * round(256 * factor) >> 16
+
+    light = times(y, 255 / 219)
+    wide, colour = 2 * 255 / 224, light.copy()
+    colour += times(u, -wide * (1 - blue) * blue / green) + times(v, -wide * (1 - red) * red / green)
+    back = [light + times(v, wide * (1 - red)), colour, light + times(u, wide * (1 - blue))]
+    return (np.clip(np.stack(back, axis=-1), -128, 127) + 128).astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -225,8 +225,10 @@ def train_encoder(
             if recipe.mask_weight:
                 loss = loss + recipe.mask_weight * mask_loss(maps[0][: len(crops)].float(), torch.from_numpy(masks))
             if recipe.agreement:
-                first = logits.view(*batch.shape[:3], 2)[::2].flatten(0, 2)
-                loss = loss + recipe.agreement * functional.mse_loss(logits_again.diff(dim=1), first.diff(dim=1))
+                first = logits.view(*batch.shape[:3], 2)[::2].flatten(0, 2).diff(dim=1)
+                # In units of what crops differ by: else the cheapest way to agree is to say little.
+                unit = first.detach().var().clamp(min=1e-3)
+                loss = loss + recipe.agreement * functional.mse_loss(logits_again.diff(dim=1), first) / unit
             learn(loss, net, average, optimiser, one_cycle(step, recipe.encoder_steps, recipe.encoder_rate))
             step += 1
             if step % every == 0 or step == recipe.encoder_steps:

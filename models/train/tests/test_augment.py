@@ -81,3 +81,14 @@ def test_a_conversion_keeps_both_sides_alike_and_moves_levels_little():
         assert (once == again).all()
         assert 0 < np.abs(once.astype(int) - STILL).mean() < 12
         assert draw.grain > 0 or len({tuple(v) for v in np.unique(once.reshape(-1, 3), axis=0)}) <= len(np.unique(STILL.reshape(-1, 3), axis=0))
+
+
+def test_a_way_through_bytes_is_the_one_that_videoconvert_takes():
+    """Grey ramps: darker throughout, and one level more above mid-grey (luma 128, grey 130)."""
+    ramp = np.repeat(np.arange(4, 252, dtype=np.uint8)[:, None], 3, axis=1)
+    for weights in augment.LUMA.values():
+        back = augment.through_bytes(ramp, *weights).astype(int)
+        assert (back[:, 0] == back[:, 1]).all() and (back[:, 1] == back[:, 2]).all(), "grey stays grey"
+        moved = (back - ramp)[:, 0]
+        below, above = moved[:120].mean(), moved[132:].mean()
+        assert -3 < below < -1 and -1.5 < above - below < -0.5, (below, above)

@@ -11,7 +11,7 @@ use opencv::prelude::*;
 use serde::Deserialize;
 
 use super::AnalysisError;
-use super::area::Shrinker;
+use super::area::{self, Shrinker};
 use super::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
 
 /// Order of the three channels of a sampled picture.
@@ -235,9 +235,9 @@ impl Resizer {
         while is_even(source) {
             let half = Size::new(source.cols() / 2, source.rows() / 2);
             if half == size {
-                return Ok(imgproc::resize(source, target, size, 0.0, 0.0, imgproc::INTER_AREA)?);
+                return halve(source, target, size);
             }
-            imgproc::resize(source, spare, half, 0.0, 0.0, imgproc::INTER_AREA)?;
+            halve(source, spare, half)?;
             std::mem::swap(halved, spare);
             source = halved;
         }
@@ -257,6 +257,17 @@ impl Resizer {
         }
         Ok(())
     }
+}
+
+/// Halves `source` to this size, in `target`.
+fn halve(source: &Mat, target: &mut Mat, half: Size) -> Result<(), AnalysisError> {
+    if source.channels() != 2 {
+        return Ok(imgproc::resize(source, target, half, 0.0, 0.0, imgproc::INTER_AREA)?);
+    }
+    // SAFETY: every byte of it is written before any is read.
+    unsafe { target.create_size(half, source.typ())? };
+    area::halve_pairs(plane(source)?, half.width as usize, target.data_bytes_mut()?);
+    Ok(())
 }
 
 /// The bytes of a Mat of one to four 8-bit channels.

@@ -165,7 +165,7 @@ impl Made {
 
 /// Where new faces are looked for.
 fn discovery(frame: &FrameView) -> Part {
-    Levels::of(frame, FollowerSettings::default().detection_size).smallest()
+    Levels::of(frame, FollowerSettings::default().detection_size).usual()
 }
 
 /// New faces are looked for in one of so many analysed frames.

@@ -18,8 +18,8 @@ use super::tracker::{Track, Tracker, TrackerSettings};
 use crate::inference::Placement;
 use window::{Levels, Window};
 
-/// Longer side, in pixels, of the smallest picture in which faces are followed: a face that is large enough there is seen no better
-/// in a larger one.
+/// Longer side, in pixels, of the picture in which most faces are followed: one that is large enough there is seen no better in a
+/// larger one. Faces that are large even in a picture half as large are followed in that one.
 pub const FOLLOWING_SIZE: u32 = 320;
 /// A track is continued, though never begun, by detections down to this part of the detection threshold.
 const DOUBTFUL: f32 = 0.5;
@@ -148,7 +148,7 @@ impl FaceFollower {
         let is_over = |last: u64| frame.pts < last || frame.pts - last >= discovery_interval;
         let discovers = self.discovered.is_none_or(is_over);
         let levels = Levels::of(frame, FOLLOWING_SIZE.min(detection_size));
-        let discovery = Levels::of(frame, detection_size).smallest();
+        let discovery = Levels::of(frame, detection_size).usual();
         let arrange = if detector.wants_few_sizes() { window::widen } else { window::join };
         let samplers = &mut self.samplers;
         let mut look = |window: &Window, threshold: f32| look(detector, samplers, frame, window, threshold);
@@ -168,13 +168,13 @@ impl FaceFollower {
         // The whole frame. Faces that are better seen at another scale are only proposed by it.
         if discovers {
             let sure = |face: &Detection| face.confidence > detection_threshold;
-            let picture_for = |face: &Detection| levels.picture_for(face.rect.area().sqrt());
+            let picture_for = |face: &Detection| levels.picture_for(face.rect.area().sqrt()).picture;
             let (seen, mut proposed): (Vec<_>, Vec<_>) = look(&discovery, detection_threshold * PROPOSED)?
                 .into_iter()
                 .partition(|sighting| picture_for(&sighting.face) == discovery.picture);
             let seen = seen.into_iter().filter(|seen| seen.face.confidence > detection_threshold * DOUBTFUL);
             self.sightings.extend(seen);
-            proposed.retain(|new| self.sightings.iter().all(|known| !is_same(&known.face, &new.face)));
+            proposed.retain(|new| !self.sightings.iter().any(|known| known.well && is_same(&known.face, &new.face)));
             proposed.sort_by(|a, b| {
                 let rank = |sighting: &Sighting| Reverse(sure(&sighting.face));
                 rank(a).cmp(&rank(b)).then(b.face.rect.area().total_cmp(&a.face.rect.area()))
@@ -230,7 +230,7 @@ fn look(
     let picture = Picture { pixels, width: width as usize, height: height as usize };
     let mut sightings = Vec::new();
     for mut face in detector.detect(picture, threshold)? {
-        let (well, room) = (Window::sees_well(&face.rect), window.room(&face.rect));
+        let (well, room) = (window.sees_well(&face.rect), window.room(&face.rect));
         if room > 0.0 {
             place(&mut face, part, width, height);
             sightings.push(Sighting { face, well, room });

@@ -226,9 +226,8 @@ def train_encoder(
                 loss = loss + recipe.mask_weight * mask_loss(maps[0][: len(crops)].float(), torch.from_numpy(masks))
             if recipe.agreement:
                 first = logits.view(*batch.shape[:3], 2)[::2].flatten(0, 2).diff(dim=1)
-                # In units of what crops differ by: else the cheapest way to agree is to say little.
-                unit = first.detach().var().clamp(min=1e-3)
-                loss = loss + recipe.agreement * functional.mse_loss(logits_again.diff(dim=1), first) / unit
+                # As a share of what crops differ by, through which the slope goes too: else the cheapest way to agree is to say little.
+                loss = loss + recipe.agreement * functional.mse_loss(logits_again.diff(dim=1), first) / first.var().clamp(min=1e-3)
             learn(loss, net, average, optimiser, one_cycle(step, recipe.encoder_steps, recipe.encoder_rate))
             step += 1
             if step % every == 0 or step == recipe.encoder_steps:

@@ -10,6 +10,23 @@
 //!
 //! Where the device gains by it (a GPU; on CPUs a batch of eight takes eight times as long as one), those that wait when a
 //! session comes free are joined into one batch, which the first of them runs for all. Nobody waits for a batch to fill.
+//!
+//! # Who holds what
+//! A session is in exactly one place: idle in its `LaneState`, on its way in the `Turn` of one `Seat`, or in the hands of the one caller
+//! who runs it. It moves by value, so that no two can run it, and no lock is held while a graph runs.
+//!
+//! - `LaneState` is guarded by its lane's lock. `runner` is `Some` only while `queue` is empty: `enter` takes the runner or queues, and
+//!   `leave` calls the first of the queue or puts the runner back, each in one go under the lock. So nobody queues for a session
+//!   that is idle.
+//! - A `Seat`'s turn is guarded by the seat's lock, and given once: whoever calls a seat has first taken it out of the queue. Its owner
+//!   waits for the turn itself, not for the call, so that a call before the wait is not lost.
+//! - `death` is written before the queues are emptied, and read by `enter` and `leave` under the lane's lock. Who queued before the
+//!   emptying is called by it; who comes to the lock after it reads `death`, and never queues.
+//!
+//! Locks are taken in the order watch (of the [`standby`](super::standby)), then lane or placement or seat; of these three nobody holds two.
+//! The one exception to short holding is the watch: it is held while sessions are made on the CPU for a device that was lost, which
+//! only those wait for whose run has failed as well. `WORKERS` is let go before a slot is locked for long: under it a slot is
+//! locked only if nobody else has it.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -2,15 +2,22 @@
 //!
 //! The streaming thread only ever takes a lock that is held for a few instructions. It does not wait for the analyzer to be loaded
 //! either: the newest frame waits for that in the queue.
+//!
+//! # Who holds what
+//! The analyzer belongs to the thread, and nobody else ever sees it. All that both sides touch is in `Queue`, behind one lock, and
+//! neither side takes another lock, runs a graph or drops a frame while it holds that. Every change somebody may wait for (`jobs`,
+//! `busy`, `closed`) is made under the lock and followed by `notify_all`, and each wait looks again at what it waits for, so that no
+//! call is missed. `closed` is set once, by whoever drops the [`Background`] or by the thread's own end, a panic included, and is never
+//! taken back: from then on nothing is queued, and nobody waits.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use gst_video::VideoInfo;
 
 use super::loading::Loading;
+use super::threads::{self, Task};
 use crate::analysis::analyzer::Analyzer;
 use crate::inference::Model;
 
@@ -55,7 +62,7 @@ impl Shared {
 /// The thread and its queue. Dropping it ends the thread, after the frame it is at.
 pub struct Background {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Task<()>>,
 }
 
 impl Background {
@@ -67,7 +74,7 @@ impl Background {
         let queue = Queue { jobs: VecDeque::new(), model: None, reset: false, epoch: 0, busy: false, closed: false };
         let shared = Arc::new(Shared { queue: Mutex::new(queue), changed: Condvar::new() });
         let theirs = shared.clone();
-        let thread = std::thread::Builder::new().name("deepfake-analysis".into()).spawn(move || {
+        let thread = threads::run(move || {
             // Also when `work` panics: whoever drains must not wait for a thread that is gone.
             let _closing = CloseOnDrop(&theirs);
             let Some(mut analyzer) = loading.wait() else { return };
@@ -146,11 +153,8 @@ impl Drop for Background {
     fn drop(&mut self) {
         self.shared.queue().closed = true;
         self.shared.changed.notify_all();
-        // The thread itself may hold the last reference to the element, and cannot wait for its own end.
-        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id()) {
-            // A thread that panicked has said so already.
-            let _ = thread.join();
-        }
+        // The thread itself may hold the last reference to the element; it waits for nothing then.
+        let _ = self.thread.take().map(Task::wait);
     }
 }
 
@@ -161,6 +165,8 @@ impl Drop for CloseOnDrop<'_> {
         let mut queue = self.0.queue();
         queue.closed = true;
         queue.busy = false;
+        // Nobody will take them.
+        let _jobs = std::mem::take(&mut queue.jobs);
         drop(queue);
         self.0.changed.notify_all();
     }

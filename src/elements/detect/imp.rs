@@ -14,7 +14,7 @@ use super::loading::Loading;
 use super::settings::{Found, Settings};
 use super::stats::{Stage, Stats};
 use super::timeline::Timeline;
-use super::{Device, FaceSource, Mode, OnError, upstream};
+use super::{Device, FaceSource, Mode, OnError, threads, upstream};
 use crate::analysis::AnalysisError;
 use crate::analysis::analyzer::{Analyzer, Timings};
 use crate::analysis::window::Grid;
@@ -844,7 +844,7 @@ impl DeepfakeDetect {
             (Engine::Sync(mut analyzer), Some(model)) => {
                 let old = analyzer.set_model(*model);
                 // Letting go of weights takes milliseconds, for which no frame waits.
-                if let Err(error) = std::thread::Builder::new().name("deepfake-drop".into()).spawn(move || drop(old)) {
+                if let Err(error) = threads::run(move || drop(old)) {
                     gst::warning!(CAT, imp = self, "no thread to let go of the old model: {error}");
                 }
                 Engine::Sync(analyzer)
@@ -1042,6 +1042,10 @@ impl DeepfakeDetect {
             Err(error) => {
                 live.stats.failed += 1;
                 live.latest = None;
+                if matches!(error, AnalysisError::Inference(InferenceError::WorkerGone { .. })) {
+                    // It does not mend itself; a `model` that is set from now on is loaded with all else.
+                    live.readiness = Readiness::Failed;
+                }
                 let first = !std::mem::replace(&mut live.failing, true);
                 live.failed = settings.on_error == OnError::Fail;
                 let failed = live.failed;
@@ -1256,15 +1260,13 @@ mod tests {
         ModelPackage::load(folder).unwrap()
     }
 
-    #[test]
-    fn a_device_that_is_lost_and_comes_back_is_told_of_and_costs_no_frame() {
+    /// The element with the package in `folder`, taking frames of 64×64, and its bus.
+    fn playing(folder: &Path, options: &str) -> (super::super::DeepfakeDetect, Harness, gst::Bus) {
         gst::init().unwrap();
         let _ = crate::plugin_register_static();
-        let folder = tempfile::tempdir().unwrap();
-        let package = package(folder.path());
         let element = gst::parse::launch(&format!(
-            "deepfakedetect model={} device=cpu mode=sync on-error=fail face-source=upstream min-face-size=0 min-sharpness=0 min-luma=0",
-            folder.path().display()
+            "deepfakedetect model={} device=cpu face-source=upstream min-face-size=0 min-sharpness=0 min-luma=0 {options}",
+            folder.display()
         ));
         let element = element.unwrap().downcast::<super::super::DeepfakeDetect>().unwrap();
         let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
@@ -1272,6 +1274,106 @@ mod tests {
         element.set_bus(Some(&bus));
         harness.play();
         harness.set_src_caps_str("video/x-raw,format=GRAY8,width=64,height=64,framerate=15/1,colorimetry=1:4:0:0");
+        (element, harness, bus)
+    }
+
+    /// A frame with a face.
+    fn frame(luma: u8, pts: u64) -> gst::Buffer {
+        let mut buffer = gst::Buffer::from_mut_slice(vec![luma; 64 * 64]);
+        let fresh = buffer.get_mut().unwrap();
+        fresh.set_pts(gst::ClockTime::from_nseconds(pts));
+        gst_video::VideoRegionOfInterestMeta::add(fresh, meta::ROI_TYPE, (16, 16, 32, 32));
+        buffer
+    }
+
+    #[test]
+    fn a_panic_where_a_graph_is_run_costs_no_frame_and_setting_the_model_mends_it() {
+        for mode in ["sync", "async"] {
+            let folder = tempfile::tempdir().unwrap();
+            let package = package(folder.path());
+            let (element, mut harness, bus) = playing(folder.path(), &format!("mode={mode}"));
+            let this = element.imp();
+            let worker = Arc::new(Fragile::default()).worker(false);
+            let model = Model::with_worker(package, worker.clone()).unwrap();
+            let analyzer = Analyzer::new(model, None, this.settings().analyzer());
+            this.live().placements = Default::default();
+            this.announce(analyzer.model());
+            this.state().as_mut().unwrap().engine = Engine::Idle(Loading::ready(Box::new(analyzer)));
+
+            let mut pts = 0;
+            let mut pass_until = |so: &dyn Fn(Option<FrameReport>) -> bool| {
+                let until = Instant::now() + Duration::from_secs(60);
+                loop {
+                    let buffer = harness.push_and_pull(frame(100, pts)).expect("each frame goes on");
+                    assert_eq!(buffer.pts(), Some(gst::ClockTime::from_nseconds(pts)));
+                    pts += 1_000_000_000 / 15;
+                    if so(meta::read(&buffer)) {
+                        return;
+                    }
+                    assert!(Instant::now() < until, "{mode}: it never comes to that");
+                    std::thread::yield_now();
+                }
+            };
+            let has_score = |report: Option<FrameReport>| {
+                report.is_some_and(|report| report.faces.iter().any(|face| face.score.is_some()))
+            };
+            pass_until(&has_score);
+
+            // As it would be if ONNX Runtime's bindings panicked over a frame of another channel.
+            let crop = ndarray::ArrayD::zeros(vec![1, 3, 16, 16]);
+            let gone = worker.run(0, crop.view(), |_| panic!("of a test"));
+            assert_eq!(gone, Err::<(), _>(InferenceError::WorkerGone { cause: "a panic: of a test".into() }));
+            let told = std::cell::RefCell::new(Vec::new());
+            pass_until(&|report| {
+                let news = bus.pop_filtered(&[gst::MessageType::Warning, gst::MessageType::Error]);
+                told.borrow_mut().extend(news);
+                report.is_none() && !told.borrow().is_empty()
+            });
+            (0..20).for_each(|_| pass_until(&|report| report.is_none()));
+            told.borrow_mut().extend(bus.pop_filtered(&[gst::MessageType::Warning, gst::MessageType::Error]));
+            let told = told.into_inner();
+            let [told] = &told[..] else { panic!("{told:?}") };
+            let gst::MessageView::Warning(warning) = told.view() else { panic!("{told:?}") };
+            assert!(format!("{warning:?}").contains("worker has stopped: a panic: of a test"), "{warning:?}");
+            assert_eq!(this.stats().get::<&str>("state"), Ok("failed"));
+
+            element.set_property("model", folder.path().display().to_string());
+            pass_until(&has_score);
+            assert_eq!(this.stats().get::<&str>("state"), Ok("running"));
+        }
+    }
+
+    /// A fault of our own, in the thread that analyses beside the stream.
+    #[test]
+    fn a_panic_of_the_analysis_keeps_nobody_waiting() {
+        gst::init().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let model = Model::with_worker(package(folder.path()), Arc::new(Fragile::default()).worker(false)).unwrap();
+        let analyzer = Analyzer::new(model, None, Settings::default().analyzer());
+        let (told, tell) = std::sync::mpsc::channel();
+        let work = move |_: &mut Analyzer, _: &Job, _: &dyn Fn() -> bool| {
+            told.send(()).unwrap();
+            panic!("of a test");
+        };
+        let background = Background::start(Loading::ready(Box::new(analyzer)), Box::new(work)).unwrap();
+        let info = VideoInfo::builder(gst_video::VideoFormat::Gray8, 64, 64).build().unwrap();
+        let job = || Job { buffer: frame(100, 0), info: info.clone(), pts: 0, arrived: Instant::now() };
+        background.submit(job());
+        tell.recv().unwrap();
+        let began = Instant::now();
+        background.submit(job());
+        background.drain().wait(Duration::from_secs(600));
+        assert_eq!((background.submit(job()), background.depth()), (0, 0));
+        drop(background);
+        assert!(began.elapsed() < Duration::from_secs(60));
+        assert!(tell.recv().is_err(), "it has gone on after the panic");
+    }
+
+    #[test]
+    fn a_device_that_is_lost_and_comes_back_is_told_of_and_costs_no_frame() {
+        let folder = tempfile::tempdir().unwrap();
+        let package = package(folder.path());
+        let (element, mut harness, bus) = playing(folder.path(), "mode=sync on-error=fail");
 
         // A machine with a device that fails at a moment of our choice is not to be had; but its sessions are.
         let device = Fragile::broken();
@@ -1286,12 +1388,8 @@ mod tests {
         let news = || bus.pop_filtered(&[gst::MessageType::Warning, gst::MessageType::Info, gst::MessageType::Error]);
         let mut pts = 0;
         let mut pass = |luma: u8| {
-            let mut buffer = gst::Buffer::from_mut_slice(vec![luma; 64 * 64]);
-            let fresh = buffer.get_mut().unwrap();
-            fresh.set_pts(gst::ClockTime::from_nseconds(pts));
-            gst_video::VideoRegionOfInterestMeta::add(fresh, meta::ROI_TYPE, (16, 16, 32, 32));
+            let buffer = harness.push_and_pull(frame(luma, pts)).unwrap();
             pts += 1_000_000_000 / 15;
-            let buffer = harness.push_and_pull(buffer).unwrap();
             let report = meta::read(&buffer).expect("each frame has its report");
             assert!(report.faces[0].score.is_some());
             assert_eq!(Some(report.device), element.property::<Option<String>>("active-device"));

@@ -1,13 +1,13 @@
 //! Something that is being loaded by a thread of its own, while the stream goes on.
 
-use std::thread::JoinHandle;
+use super::threads::{self, Task};
 
 /// A `T` that is there, or will be. Dropping it waits for the thread: a process must not end while ONNX Runtime is at work.
 pub struct Loading<T>(State<T>);
 
 enum State<T> {
     Ready(T),
-    Thread(JoinHandle<Option<T>>),
+    Thread(Task<Option<T>>),
     Taken,
 }
 
@@ -16,13 +16,12 @@ impl<T: Send + 'static> Loading<T> {
         Self(State::Ready(it))
     }
 
-    /// Runs `load` in a new thread. It says itself what went wrong, and returns `None`.
+    /// Runs `load` in a thread of its own. It says itself what went wrong, and returns `None`.
     ///
     /// # Errors
     /// If the system gives no thread.
     pub fn start(load: impl FnOnce() -> Option<T> + Send + 'static) -> std::io::Result<Self> {
-        let thread = std::thread::Builder::new().name("deepfake-load".into()).spawn(load)?;
-        Ok(Self(State::Thread(thread)))
+        threads::run(load).map(|task| Self(State::Thread(task)))
     }
 }
 
@@ -31,7 +30,7 @@ impl<T> Loading<T> {
     pub fn is_over(&self) -> bool {
         match &self.0 {
             State::Ready(_) | State::Taken => true,
-            State::Thread(thread) => thread.is_finished(),
+            State::Thread(task) => task.is_over(),
         }
     }
 
@@ -39,8 +38,7 @@ impl<T> Loading<T> {
     pub fn wait(mut self) -> Option<T> {
         match std::mem::replace(&mut self.0, State::Taken) {
             State::Ready(it) => Some(it),
-            // A thread that panicked has said so already.
-            State::Thread(thread) => thread.join().ok().flatten(),
+            State::Thread(task) => task.wait().flatten(),
             State::Taken => None,
         }
     }
@@ -48,11 +46,9 @@ impl<T> Loading<T> {
 
 impl<T> Drop for Loading<T> {
     fn drop(&mut self) {
-        // Whoever hears of the loading in its own thread may drop it there; it cannot wait for its own end.
-        if let State::Thread(thread) = std::mem::replace(&mut self.0, State::Taken)
-            && thread.thread().id() != std::thread::current().id()
-        {
-            let _ = thread.join();
+        // Whoever hears of the loading in its own thread may drop it there, which waits for nothing.
+        if let State::Thread(task) = std::mem::replace(&mut self.0, State::Taken) {
+            let _ = task.wait();
         }
     }
 }

@@ -23,6 +23,7 @@ mod imp;
 mod loading;
 mod settings;
 mod stats;
+mod threads;
 pub mod timeline;
 mod upstream;
 

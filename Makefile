@@ -14,7 +14,7 @@ SHELL := bash
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help deps build demo test soak train-smoke bench valgrind docs install clean distclean
+.PHONY: help deps build demo test soak fuzz train-smoke bench valgrind docs install clean distclean
 
 help:  ## Show this list
 	@echo 'gst-plugin-deepfake: GStreamer elements that tell, live, whether a face on a video is real'
@@ -41,6 +41,11 @@ soak: deps  ## Eight channels to which everything happens, for half an hour (DEE
 	@. scripts/env.sh
 	export DEEPFAKE_SOAK_SECONDS="$${DEEPFAKE_SOAK_SECONDS:-1800}"
 	cargo test --locked --test soak -- --nocapture
+
+fuzz: deps  ## Random and damaged input for all that reads any, ten minutes of the processor each (DEEPFAKE_FUZZ_SECONDS)
+	@. scripts/env.sh
+	export DEEPFAKE_FUZZ_SECONDS="$${DEEPFAKE_FUZZ_SECONDS:-600}"
+	cargo test --locked --lib --test fuzz fuzz_ -- --nocapture --test-threads=1
 
 train-smoke:  ## Run the training script on a handful of made-up clips, if its packages are installed
 	@scripts/train_smoke.sh

@@ -1,6 +1,7 @@
 //! One ONNX graph: its file, a session of it on one device, and what comes out of that.
 
 use std::any::Any;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ndarray::ArrayViewD;
@@ -38,14 +39,22 @@ impl GraphFile {
 pub(super) fn read_limited(path: &Path, most: u64) -> Result<Vec<u8>, InferenceError> {
     let fault = |cause: String, mend| InferenceError::File { path: path.into(), cause, mend };
     let failed = |error: std::io::Error| fault(error.to_string(), "Check the path and its permissions");
+    let too_long = |bytes: String| fault(format!("it has {bytes}, more than {most}"), "Name another file");
+    // Opening a pipe would wait for somebody to write to it.
     let metadata = std::fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() {
         return Err(fault("it is not a regular file".into(), "Name a file"));
     }
     if metadata.len() > most {
-        return Err(fault(format!("it has {} bytes, more than {most}", metadata.len()), "Name another file"));
+        return Err(too_long(format!("{} bytes", metadata.len())));
     }
-    std::fs::read(path).map_err(failed)
+    // It may grow meanwhile.
+    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    std::fs::File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    if bytes.len() as u64 > most {
+        return Err(too_long("grown while it was read".into()));
+    }
+    Ok(bytes)
 }
 
 /// One input or output of a graph.

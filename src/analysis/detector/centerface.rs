@@ -22,7 +22,7 @@ pub fn decode(maps: [ArrayViewD<f32>; 4], threshold: f32) -> Result<Vec<Detectio
     let mut faces = Vec::new();
     for row in 0..rows {
         for column in 0..columns {
-            let confidence = heatmap[[0, 0, row, column]];
+            let confidence = heatmap[[0, 0, row, column]].clamp(0.0, 1.0);
             if confidence.is_nan() || confidence <= threshold {
                 continue;
             }

@@ -20,7 +20,10 @@ pub mod tracker;
 pub mod verdict;
 pub mod window;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::inference::InferenceError;
+use crate::inference::graph::panic_text;
 
 /// Why a frame could not be analysed.
 #[derive(Debug, thiserror::Error)]
@@ -44,4 +47,27 @@ pub enum AnalysisError {
     Detector(#[from] detector::DetectorError),
     #[error(transparent)]
     Inference(#[from] InferenceError),
+    #[error("a fault of the analysis, which forgets all faces and goes on ({0}). Please report it")]
+    Panicked(String),
+}
+
+/// Does `work`; a panic in it, always a fault of ours, is an error like any other.
+///
+/// # Errors
+/// Those of `work`, and [`AnalysisError::Panicked`]: what `work` was changing then is in no known state and must be reset.
+pub fn surviving<T>(work: impl FnOnce() -> Result<T, AnalysisError>) -> Result<T, AnalysisError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(AnalysisError::Panicked(panic_text(&*panic))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_that_says_what_it_said() {
+        let failed = surviving::<()>(|| panic!("index {} of {}", 3, 2)).unwrap_err();
+        assert!(matches!(&failed, AnalysisError::Panicked(said) if said == "a panic: index 3 of 2"), "{failed}");
+        assert!(matches!(surviving::<()>(|| Err(AnalysisError::Outside)), Err(AnalysisError::Outside)));
+        assert_eq!(surviving(|| Ok(7)).unwrap(), 7);
+    }
 }

@@ -188,7 +188,8 @@ fn all_finite(values: &ArrayViewD<f32>) -> bool {
     }
 }
 
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+/// What a caught panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text =
         panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
     format!("a panic: {}", text.unwrap_or_else(|| "no message".into()))

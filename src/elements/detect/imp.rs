@@ -15,9 +15,9 @@ use super::settings::{Found, Settings};
 use super::stats::{Stage, Stats};
 use super::timeline::Timeline;
 use super::{Device, FaceSource, Mode, OnError, threads, upstream};
-use crate::analysis::AnalysisError;
 use crate::analysis::analyzer::{Analyzer, Timings};
 use crate::analysis::window::Grid;
+use crate::analysis::{AnalysisError, surviving};
 use crate::elements::frame;
 use crate::inference::runtime::{self, Severity};
 use crate::inference::{InferenceError, Model, Placement};
@@ -1005,7 +1005,10 @@ impl DeepfakeDetect {
         let settings = self.settings().clone();
         analyzer.set_settings(settings.analyzer());
         let began = Instant::now();
-        let result = analyze_buffer(analyzer, buffer, info, pts, settings.face_source);
+        let result = surviving(|| analyze_buffer(analyzer, buffer, info, pts, settings.face_source));
+        if let Err(AnalysisError::Panicked(_)) = result {
+            analyzer.reset();
+        }
         let took = began.elapsed();
         self.watch_devices(analyzer);
         let result = result.map(|report| meta::Attachable::new(Arc::new(report)));

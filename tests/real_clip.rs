@@ -145,9 +145,9 @@ fn the_same_pixels_give_the_same_scores_however_they_are_stored() {
     }
 }
 
-const CONVERTED: [&str; 10] = [
-    "format=YUY2",
-    "format=UYVY",
+/// Chroma is stored otherwise, but no arithmetic is done on levels.
+const REPACKED: [&str; 2] = ["format=YUY2", "format=UYVY"];
+const CONVERTED: [&str; 8] = [
     "format=RGB",
     "format=BGR",
     "format=RGBx",
@@ -163,17 +163,26 @@ const CONVERTED: [&str; 10] = [
 fn converted_pixels_give_the_same_colours() {
     let package = common::Package::sequence();
     package.read().unwrap();
-    for caps in CONVERTED {
+    for caps in REPACKED.into_iter().chain(CONVERTED) {
         let convert = format!("videoconvert ! video/x-raw,{caps} !");
         let worst = difference(&package.dir.path().display().to_string(), &convert, "");
         assert!(worst <= 0.01, "{caps} differs by {worst}");
     }
 }
 
-/// videoconvert's quick ways to RGB and to BT.709 give colours 1 to 3 levels darker than the standards' formulas, which no analysis
-/// can know of: it is the model that must not mind. The level is not all: crops are levelled in l40's graph, and it still does. (To full range, 1:4:0:0, GStreamer 1.22 changes the label and no pixel.)
 #[test]
-#[ignore = "l40 0.2.0 minds, though its graph levels each crop's channels: its scores move by up to 0.13"]
+fn repacked_pixels_give_the_same_scores() {
+    for caps in REPACKED {
+        let worst = difference("l40", &format!("videoconvert ! video/x-raw,{caps} !"), "");
+        assert!(worst <= 0.01, "{caps} differs by {worst}");
+    }
+}
+
+/// videoconvert's quick ways to RGB and to BT.709 compute in bytes: colours come out 1 to 4 levels darker than the standards' formulas
+/// say, and by one more above mid-grey, so that an edge of one level runs across each face where it passes luma 128. No analysis can
+/// know of it; it is the model that must not mind. (To full range, 1:4:0:0, GStreamer 1.22 changes the label and no pixel.)
+#[test]
+#[ignore = "l40 0.3.0 minds the edge that videoconvert draws at mid-grey, though it learnt with it: its scores move by up to 0.12"]
 fn converted_pixels_give_the_same_scores() {
     let moved = CONVERTED.map(|caps| (caps, difference("l40", &format!("videoconvert ! video/x-raw,{caps} !"), "")));
     println!("{moved:?}");

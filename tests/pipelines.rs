@@ -67,6 +67,10 @@ impl Stage {
         let mut command = Command::new("timeout");
         command.args(["--kill-after=5", "180"]).arg(program);
         command.env("GST_PLUGIN_PATH", &self.plugins).env("GST_REGISTRY", &self.registry);
+        // The servers are on this machine.
+        for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+            command.env_remove(proxy);
+        }
         command.env_remove("GST_DEBUG").env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

@@ -187,13 +187,20 @@ class Pairs:
 
     A fake is shown beside a real clip of its own group, and a real clip beside its own pseudo-fake: shown alone, a source with
     reals only would teach the model to know the source. A generated head, whose person was never filmed, has no real of its own:
-    it is shown beside one of its data set or, where that has none, beside any.
+    if it is wanted, it is shown beside one of its data set or, where that has none, beside any.
     """
 
     def __init__(
-        self, tracks: list[Track], least_crops: int, real_fakes: float, stills: list[Track] | None = None, still_share: float = 0.0
+        self,
+        tracks: list[Track],
+        least_crops: int,
+        real_fakes: float,
+        stills: list[Track] | None = None,
+        still_share: float = 0.0,
+        lonely_fakes: bool = False,
     ) -> None:
-        """`real_fakes`: share of draws that show a real deepfake; `still_share`: of the others, how many start from a still."""
+        """`real_fakes`: share of draws that show a real deepfake; `still_share`: of the others, how many start from a still;
+        `lonely_fakes`: whether fakes without a real of their own are shown."""
         self.stills, self.still_share = stills or [], still_share
         usable = [track for track in main_track(tracks) if track.crops >= least_crops]
         self.reals = [track for track in usable if track.label == REAL]
@@ -206,9 +213,10 @@ class Pairs:
         self.twins: dict[Track, Twins] = {}  # of fakes that show the same pixels as one real, but for what was forged
         self.fakes_of = defaultdict(list)
         for track in usable:
-            if track.label == REAL:
+            own = reals_of[track.group]
+            if track.label == REAL or not (own or lonely_fakes):
                 continue
-            if own := reals_of[track.group]:
+            if own:
                 self.partners[track] = [real for real in own if real.dataset == track.dataset] or own
                 if twins := twins_of(track, self.partners[track], least_crops):
                     self.twins[track] = twins

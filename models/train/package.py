@@ -21,6 +21,7 @@ HYSTERESIS = 0.03
 
 # What the cards of models that are meant to be used begin with; all others are there to be compared with.
 LEADS = {"l40": "The default of `deepfakedetect`", "l40-fast": "`l40` on smaller crops, for machines or channels that want half its cost"}
+LONELY = "Generated heads, which have no original, were shown beside real clips of their set or, where it has none, of any."
 WATCHING = "To point people who watch feeds to faces that deserve a second look."
 COMPARING = "To show and test the pipeline; as one of several systems that are compared with one another; to teach."
 
@@ -156,7 +157,7 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
     if work.recipe.leave_out:
         tracks, _ = leave_out.split(tracks, work.recipe.leave_out)
     train = data.main_track(tracks)
-    pairs = data.Pairs(train, work.recipe.window_frames, work.recipe.real_fakes)
+    pairs = data.Pairs(train, work.recipe.window_frames, work.recipe.real_fakes, lonely_fakes=bool(work.recipe.lonely_fakes))
     stills = data.read_stills(crops)
     base = bases.BASES[work.recipe.base] if work.recipe.base else None
     count = Counter((track.dataset, track.label) for track in train)
@@ -183,6 +184,7 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
         "train_fakes": str(sum(track.label == data.FAKE for track in train)),
         "train_groups": str(len({track.group for track in train})),
         "paired_fakes": str(sum(any(real.group == fake.group for real in reals) for fake, reals in pairs.partners.items())),
+        "lonely_sentence": LONELY if work.recipe.lonely_fakes else "Fakes without an original are not used.",
         "left_out_sentence": left_out_sentence(work, measured),
         "twin_sentence": twin_sentence(work, len(pairs.twins)),
         "lead": LEADS.get(work.recipe.name, ""),

@@ -193,7 +193,7 @@ def train_encoder(
         net.load_state_dict(kept_weights(work.beside(recipe.begin_with, "encoder.pt"), recipe))
     if recipe.encoder_frames > 1:
         stills = []  # one picture makes no clip
-    pairs = Pairs(train, recipe.encoder_frames, recipe.real_fakes, stills, recipe.still_share)
+    pairs = Pairs(train, recipe.encoder_frames, recipe.real_fakes, stills, recipe.still_share, bool(recipe.lonely_fakes))
     start = step * recipe.encoder_pairs
     items = FramePairs(pairs, recipe, start, recipe.encoder_steps * recipe.encoder_pairs - start)
     batches = DataLoader(items, batch_size=recipe.encoder_pairs, num_workers=workers, collate_fn=collate)
@@ -314,7 +314,7 @@ def cache_features(work: Workspace, train: list[Track], workers: int) -> None:
     """Stage `features`. Leaves features/round-NN.npy, float16 [pairs, 2 (real, fake), window, F], a file a round."""
     recipe = work.recipe
     encoder = trained_encoder(work)
-    pairs = Pairs(train, recipe.window_frames, recipe.real_fakes)
+    pairs = Pairs(train, recipe.window_frames, recipe.real_fakes, lonely_fakes=bool(recipe.lonely_fakes))
     count = len(pairs.each_once())
     width = encode(encoder, np.zeros((1, recipe.size, recipe.size, 3), np.uint8))[0].shape[1]
     shape = (count, 2, recipe.window_frames, width)

@@ -68,17 +68,18 @@ def test_a_fake_is_only_ever_beside_a_real_of_its_group(crops):
     assert {real.group for real, _ in drawn} == {f"train-{i}" for i in range(8)}
 
 
-def test_a_fake_without_a_real_of_its_own_is_beside_one_of_its_data_set_or_else_any(crops):
+def test_a_fake_without_a_real_of_its_own_is_if_wanted_beside_one_of_its_data_set_or_else_any(crops):
     tracks = [track for track in data.read(crops, "train") if not (track.label == data.REAL and track.group == "train-0")]
     rng = np.random.default_rng(1)
 
     def beside(*page):
         """Groups of the reals beside the fake of train-0, whose data set holds these groups."""
         moved = [dataclasses.replace(track, dataset="page") if track.group in page else track for track in tracks]
-        pairs = data.Pairs(moved, 10, real_fakes=1.0)
+        pairs = data.Pairs(moved, 10, real_fakes=1.0, lonely_fakes=True)
         assert any(fake.group == "train-0" for _, fake in pairs.each_once() if fake)
         return {real.group for real, fake in (pairs.draw(rng) for _ in range(300)) if fake.group == "train-0"}
 
+    assert "train-0" not in {fake.group for fake in data.Pairs(tracks, 10, real_fakes=1.0).partners}
     assert beside("train-0", "train-1") == {"train-1"}
     assert beside("train-0") == {f"train-{i}" for i in range(1, 8)}
 

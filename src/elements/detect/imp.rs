@@ -1025,6 +1025,10 @@ impl DeepfakeDetect {
                 let stages = [(Stage::Find, find), (Stage::Crop, crop), (Stage::Encode, encode), (Stage::Judge, judge)];
                 stages.into_iter().for_each(|(stage, time)| live.stats.took(stage, time));
                 live.failing = false;
+                if live.readiness == Readiness::Failed {
+                    // It was the model before this one that failed, over a frame that it was still at.
+                    live.readiness = Readiness::Running;
+                }
                 let alerts = live.alerts.update(&report, analyzer.fake_threshold());
                 live.stats.alerts += alerts.iter().filter(|alert| alert.action == Action::Raised).count() as u64;
                 live.latest = Some(Arc::new(attachable));

@@ -14,8 +14,8 @@ use std::path::Path;
 use gst::prelude::*;
 use gst_video::video_frame::{Readable, VideoFrame};
 use gstdeepfake::analysis::detector::{Detection, FaceDetector, Picture};
-use gstdeepfake::analysis::follower::FOLLOWING_SIZE;
 use gstdeepfake::analysis::follower::window::{Levels, Window};
+use gstdeepfake::analysis::follower::{FOLLOWING_SIZE, place};
 use gstdeepfake::analysis::frame::FrameView;
 use gstdeepfake::analysis::sampler::Sampler;
 use gstdeepfake::elements::frame;
@@ -123,15 +123,7 @@ fn look(detector: &mut FaceDetector, frame: &FrameView, window: &Window) -> Resu
     let mut sampler = Sampler::default();
     let pixels = sampler.sample(frame, part, width, height, detector.order())?;
     let mut faces = detector.detect(Picture { pixels, width: width as usize, height: height as usize }, SURE / 2.0)?;
-    let (scale_x, scale_y) = (part.width as f32 / width as f32, part.height as f32 / height as f32);
-    for face in &mut faces {
-        for point in face.landmarks.iter_mut().flatten() {
-            (point.x, point.y) = (part.x as f32 + point.x * scale_x, part.y as f32 + point.y * scale_y);
-        }
-        let rect = &mut face.rect;
-        (rect.x, rect.y) = (part.x as f32 + rect.x * scale_x, part.y as f32 + rect.y * scale_y);
-        (rect.width, rect.height) = (rect.width * scale_x, rect.height * scale_y);
-    }
+    faces.iter_mut().for_each(|face| place(face, part, width, height));
     Ok(faces)
 }
 

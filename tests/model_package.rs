@@ -4,11 +4,10 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{Package, data, table};
+use common::{Package, data, sha256, table};
 use gstdeepfake::inference::package::Graphs;
 use gstdeepfake::inference::{Device, DeviceRequest, InferenceError, Model, ModelPackage, SessionOptions, Worker};
 use ndarray::{Array2, Array4, ArrayD, ArrayView2, ArrayViewD, IxDyn};
-use sha2::{Digest, Sha256};
 
 const ONE_THREAD: SessionOptions = SessionOptions { device: DeviceRequest::Cpu, require_device: false, threads: 1 };
 
@@ -407,8 +406,7 @@ fn a_graph_reads_no_other_files() {
         std::fs::write(&path, &bytes).unwrap();
         std::fs::write(package.dir.path().join("weights.b"), [0; 12]).unwrap();
         let old = package.toml.lines().find(|line| line.starts_with("sha256")).unwrap().to_owned();
-        let sha256: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
-        package = package.change(&old, &format!("sha256 = \"{sha256}\""));
+        package = package.change(&old, &format!("sha256 = \"{}\"", sha256(&bytes)));
         package.fails(&["encoder-external.onnx is not a usable ONNX graph"]);
     }
 }
@@ -434,9 +432,8 @@ fn a_corrupt_graph_is_reported() {
     let old = table("encoder", "encoder.onnx", "crops", "features");
     for bytes in [&b""[..], b"this is no graph", &[0xff; 4096], &std::fs::read(data("encoder.onnx")).unwrap()[..200]] {
         std::fs::write(package.dir.path().join("encoder.onnx"), bytes).unwrap();
-        let sha256: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
         let line = old.lines().nth(2).unwrap();
-        let toml = package.toml.replace(line, &format!("sha256 = \"{sha256}\""));
+        let toml = package.toml.replace(line, &format!("sha256 = \"{}\"", sha256(bytes)));
         let package = Package { dir: tempfile::tempdir().unwrap(), toml };
         std::fs::write(package.dir.path().join("encoder.onnx"), bytes).unwrap();
         std::fs::copy(data("head.onnx"), package.dir.path().join("head.onnx")).unwrap();

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{Package, clip, faces, init, model, rtsp};
+use common::{Package, clip, faces, heap_bytes, init, model, rtsp};
 use gst::prelude::*;
 
 /// A number that is random enough.
@@ -367,9 +367,7 @@ impl Memory {
         unsafe { libc::malloc_trim(0) };
         let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
         let pages: Vec<u64> = pages.split_whitespace().map(|pages| pages.parse().unwrap()).collect();
-        // SAFETY: it only reads what the allocator counts.
-        let heap = unsafe { libc::mallinfo2() };
-        Self { resident: pages[1] * 4096, heap: (heap.uordblks + heap.hblkhd) as u64 }
+        Self { resident: pages[1] * 4096, heap: heap_bytes() as u64 }
     }
 }
 

@@ -2,15 +2,8 @@
 
 mod common;
 
-use common::{faces, init, model};
+use common::{faces, heap_bytes, init, model};
 use gst::prelude::*;
-
-/// What somebody has asked for and not given back.
-fn heap_bytes() -> usize {
-    // SAFETY: it only reads what the allocator counts.
-    let heap = unsafe { libc::mallinfo2() };
-    heap.uordblks + heap.hblkhd
-}
 
 /// OpenCV keeps 800 bytes of each thread that has called it.
 #[test]

@@ -56,9 +56,7 @@ def run(options: argparse.Namespace) -> None:
     work = Workspace(options.work, recipe)
     folder = options.package or Path(__file__).parent.parent / recipe.name
     dev = data.main_track(data.read(options.crops, "dev"))
-    tracks, left_out = data.read(options.crops, "train"), []
-    if recipe.leave_out:
-        tracks, left_out = leave_out.split(tracks, recipe.leave_out)
+    tracks, left_out = leave_out.train(options.crops, recipe)
     for stage in stages:
         print(f"== {recipe.name}: {stage}", flush=True)
         match stage:

@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from . import data, leave_out, metrics, train
-from .augment import degraded
+from .augment import degraded, plain
 from .nets import l40
 from .package import table
 from .recipe import Recipe
@@ -47,23 +47,17 @@ CROPS = 16  # of each dev clip
 HEAD = ["recipe", "AUC on dev", "against the whole recipe", "half size, JPEG 60", "H.264 CRF 32", f"fakes by {SMALL.leave_out}"]
 
 
-def logits(work: Workspace, clips: list[data.Track], quality: str) -> np.ndarray:
-    """Mean logit of each clip's crops, at one of the named qualities."""
-    encoder, augment = train.trained_encoder(work), degraded(work.recipe.margin)[quality]
-    index = [np.linspace(0, clip.crops - 1, min(CROPS, clip.crops)).astype(int) for clip in clips]
-    crops = (train.at_model_size(clip, i, augment, work.recipe) for clip, i in zip(clips, index))
-    return np.asarray([train.encode(encoder, each)[1].mean() for each in crops])
-
-
 def row(name: str, work: Workspace, dev: list[data.Track], left_out: list[data.Track], whole_recipe: np.ndarray | None) -> tuple[list[str], np.ndarray]:
     labels, groups = np.asarray([clip.label for clip in dev]), [clip.group for clip in dev]
-    as_is, *worse = (logits(work, dev, quality) for quality in degraded(work.recipe.margin))
+    encoder, recipe = train.trained_encoder(work), work.recipe
+    as_is, *worse = (train.mean_logits(encoder, dev, augment, recipe, CROPS) for augment in degraded(recipe.margin).values())
     low, high = metrics.auc_interval(labels, as_is, groups)
     gain = "–"
     if whole_recipe is not None:
         difference = metrics.auc(labels, as_is) - metrics.auc(labels, whole_recipe)
         gain = "{:+.3f} [{:+.3f}, {:+.3f}]".format(difference, *metrics.gain_interval(labels, as_is, whole_recipe, groups))
-    unknown = np.concatenate([logits(work, left_out, "as is"), as_is[labels == data.REAL]])
+    unknown = train.mean_logits(encoder, left_out, plain(recipe.margin), recipe, CROPS)
+    unknown = np.concatenate([unknown, as_is[labels == data.REAL]])
     unknown_labels = np.asarray([data.FAKE] * len(left_out) + [data.REAL] * (labels == data.REAL).sum())
     others = [metrics.auc(labels, values) for values in worse] + [metrics.auc(unknown_labels, unknown)]
     return [name, f"{metrics.auc(labels, as_is):.3f} [{low:.3f}, {high:.3f}]", gain, *(f"{value:.3f}" for value in others)], as_is
@@ -83,7 +77,7 @@ def main() -> int:
     rows, whole_recipe = [], None
     try:
         dev = data.main_track(data.read(options.crops, "dev"))
-        tracks, left_out = leave_out.split(data.read(options.crops, "train"), SMALL.leave_out)
+        tracks, left_out = leave_out.train(options.crops, SMALL)
         left_out, photographs = data.main_track(left_out), data.read_stills(options.crops)
         for name in tqdm(chosen, desc="recipes", unit="recipe"):
             recipe = VARIANTS[name](replace(SMALL, encoder_steps=options.steps))

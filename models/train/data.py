@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .recipe import Recipe
 from .synth.pair import Source
 from .synth.swap import alike
 from .twins import Twins, twins_of
@@ -236,6 +237,11 @@ class Pairs:
         # The same for methods.
         weight = np.asarray([len(self.fakes_of[method]) ** 0.5 for method in self.methods])
         self.method_weight = weight / weight.sum() if self.methods else weight
+
+    @classmethod
+    def of(cls, recipe: Recipe, tracks: list[Track], least_crops: int, stills: list[Track] | None = None) -> Pairs:
+        """As the recipe has them drawn."""
+        return cls(tracks, least_crops, recipe.real_fakes, stills, recipe.still_share, bool(recipe.lonely_fakes))
 
     def draw(self, rng: np.random.Generator) -> tuple[Track, Track | None]:
         if self.methods and rng.random() < self.real_fakes:

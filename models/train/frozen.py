@@ -68,7 +68,7 @@ def cache_base(work: Workspace, train: list[Track], workers: int) -> None:
     """Leaves base-XXXXXXXX/round-NN-PPPP.npy, float16 [pairs, 2 (real, fake), crops, C]. What is there already stays."""
     recipe = work.recipe
     base = base_of(work)
-    pairs = Pairs(train, recipe.base_crops, recipe.real_fakes)
+    pairs = Pairs.of(recipe, train, recipe.base_crops)
     count = len(order(pairs, recipe))
     parts = [(number, first) for number in range(recipe.base_rounds) for first in range(0, count, PART)]
     path = {part: work.path(f"{folder(recipe)}/round-{part[0]:02d}-{part[1]:04d}.npy") for part in parts}
@@ -85,7 +85,7 @@ def cache_base(work: Workspace, train: list[Track], workers: int) -> None:
 
 # What the base's outputs hang on. Everything else may be changed without computing them anew.
 PIXELS = ("base", "size", "margin", "alignment", "base_crops", "window_frames", "least_frames", "h264_frames", "h264_windows")
-PIXELS += ("real_fakes", "partial", "seed", "dev_every", "leave_out", "base_pairs")
+PIXELS += ("real_fakes", "partial", "seed", "dev_every", "leave_out", "base_pairs", "lonely_fakes", "codecs")
 
 
 def folder(recipe: Recipe) -> str:

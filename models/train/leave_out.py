@@ -6,7 +6,16 @@ shows on those that were left out. This measures choices; packages are made from
 
 from __future__ import annotations
 
-from .data import FAKE, REAL, DataError, Track
+from pathlib import Path
+
+from .data import FAKE, REAL, DataError, Track, read
+from .recipe import Recipe
+
+
+def train(crops: Path, recipe: Recipe) -> tuple[list[Track], list[Track]]:
+    """Tracks of train that the recipe learns from, and those that it leaves out."""
+    tracks = read(crops, "train")
+    return split(tracks, recipe.leave_out) if recipe.leave_out else (tracks, [])
 
 
 def split(tracks: list[Track], name: str) -> tuple[list[Track], list[Track]]:

@@ -153,11 +153,8 @@ output = "logits"
 
 def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str) -> dict[str, str]:
     """What the card's template may name."""
-    tracks = data.read(crops, "train")
-    if work.recipe.leave_out:
-        tracks, _ = leave_out.split(tracks, work.recipe.leave_out)
-    train = data.main_track(tracks)
-    pairs = data.Pairs(train, work.recipe.window_frames, work.recipe.real_fakes, lonely_fakes=bool(work.recipe.lonely_fakes))
+    train = data.main_track(leave_out.train(crops, work.recipe)[0])
+    pairs = data.Pairs.of(work.recipe, train, work.recipe.window_frames)
     stills = data.read_stills(crops)
     base = bases.BASES[work.recipe.base] if work.recipe.base else None
     count = Counter((track.dataset, track.label) for track in train)

@@ -193,7 +193,7 @@ def train_encoder(
         net.load_state_dict(kept_weights(work.beside(recipe.begin_with, "encoder.pt"), recipe))
     if recipe.encoder_frames > 1:
         stills = []  # one picture makes no clip
-    pairs = Pairs(train, recipe.encoder_frames, recipe.real_fakes, stills, recipe.still_share, bool(recipe.lonely_fakes))
+    pairs = Pairs.of(recipe, train, recipe.encoder_frames, stills)
     start = step * recipe.encoder_pairs
     items = FramePairs(pairs, recipe, start, recipe.encoder_steps * recipe.encoder_pairs - start)
     batches = DataLoader(items, batch_size=recipe.encoder_pairs, num_workers=workers, collate_fn=collate)
@@ -266,13 +266,18 @@ def at_model_size(track: Track, index: np.ndarray | slice, augment: ClipAugment,
 
 def frame_auc(encoder: nn.Module, tracks: list[Track], recipe: Recipe, frames: int = 8) -> float:
     """AUC of the mean logit over a few crops of each clip: quick, and what an LSTM has to beat."""
-    scores, labels = [], []
+    labels = np.asarray([track.label for track in tracks])
+    return auc(labels, mean_logits(encoder, tracks, plain(recipe.margin), recipe, frames))
+
+
+def mean_logits(encoder: nn.Module, tracks: list[Track], augment: ClipAugment, recipe: Recipe, frames: int) -> np.ndarray:
+    """Mean fake-minus-real logit over a few crops of each clip."""
+    means = []
     for track in tracks:
         index = np.linspace(0, track.crops - 1, min(frames, track.crops)).astype(int)
-        _, logits = encode(encoder, at_model_size(track, index, plain(recipe.margin), recipe))
-        scores.append(logits.mean())
-        labels.append(track.label)
-    return auc(np.asarray(labels), np.asarray(scores))
+        _, logits = encode(encoder, at_model_size(track, index, augment, recipe))
+        means.append(logits.mean())
+    return np.asarray(means)
 
 
 def kept_weights(state: dict, recipe: Recipe) -> dict[str, torch.Tensor]:
@@ -314,7 +319,7 @@ def cache_features(work: Workspace, train: list[Track], workers: int) -> None:
     """Stage `features`. Leaves features/round-NN.npy, float16 [pairs, 2 (real, fake), window, F], a file a round."""
     recipe = work.recipe
     encoder = trained_encoder(work)
-    pairs = Pairs(train, recipe.window_frames, recipe.real_fakes, lonely_fakes=bool(recipe.lonely_fakes))
+    pairs = Pairs.of(recipe, train, recipe.window_frames)
     count = len(pairs.each_once())
     width = encode(encoder, np.zeros((1, recipe.size, recipe.size, 3), np.uint8))[0].shape[1]
     shape = (count, 2, recipe.window_frames, width)

@@ -68,9 +68,20 @@ pub struct Package {
     pub toml: String,
 }
 
+/// What this process has asked the C library for and not given back.
+pub fn heap_bytes() -> usize {
+    // SAFETY: it only reads what the allocator counts.
+    let heap = unsafe { libc::mallinfo2() };
+    heap.uordblks + heap.hblkhd
+}
+
+/// As `model.toml` has it.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 pub fn table(name: &str, file: &str, input: &str, output: &str) -> String {
-    let sha256: String =
-        Sha256::digest(std::fs::read(data(file)).unwrap()).iter().map(|b| format!("{b:02x}")).collect();
+    let sha256 = sha256(&std::fs::read(data(file)).unwrap());
     format!("[{name}]\nfile = \"{file}\"\nsha256 = \"{sha256}\"\ninput = \"{input}\"\noutput = \"{output}\"\n")
 }
 

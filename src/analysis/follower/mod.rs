@@ -271,7 +271,7 @@ pub fn thumbnail(sampler: &mut Sampler, frame: &FrameView) -> Result<Vec<u8>, An
 }
 
 /// From pixels of a window `width`×`height` to pixels of the frame, of which the window shows `part`.
-fn place(face: &mut Detection, part: PixelRect, width: u32, height: u32) {
+pub fn place(face: &mut Detection, part: PixelRect, width: u32, height: u32) {
     let (scale_x, scale_y) = (part.width as f32 / width as f32, part.height as f32 / height as f32);
     let (left, top) = (part.x as f32, part.y as f32);
     face.rect.x = left + face.rect.x * scale_x;

@@ -9,7 +9,7 @@ use crate::analysis::cropper::Alignment;
 use crate::analysis::detector::FaceDetector;
 use crate::analysis::follower::FollowerSettings;
 use crate::analysis::quality::QualityLimits;
-use crate::inference::{DeviceRequest, Model, ModelPackage, SessionOptions, places};
+use crate::inference::{DeviceRequest, Model, ModelPackage, SessionOptions, places, runtime};
 
 /// The model that is used where none is named.
 const DEFAULT_MODEL: &str = "l40";
@@ -104,11 +104,12 @@ impl Settings {
         }
     }
 
-    /// Finds the model's package and the detector's file: all that can be said at once of whether they are there.
+    /// Finds ONNX Runtime, the model's package and the detector's file: all that can be said at once of whether they are there.
     ///
     /// # Errors
-    /// Whatever [`ModelPackage::find`] and [`places::find_detector`] complain of.
+    /// Whatever [`runtime::get`], [`ModelPackage::find`] and [`places::find_detector`] complain of.
     pub fn find(&self) -> Result<Found, AnalysisError> {
+        runtime::get()?;
         let detector = match (self.face_source, &self.face_detector) {
             (FaceSource::Upstream, _) => None,
             (FaceSource::Detect, Some(file)) => Some(PathBuf::from(file)),

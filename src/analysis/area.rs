@@ -49,6 +49,26 @@ impl Span {
     }
 }
 
+/// What is shrunk: samples of a plane, and around them as many as it takes to come to a size, all like the nearest one of the plane.
+pub struct Part<'a> {
+    pub plane: Plane<'a>,
+    /// Columns and rows of the plane.
+    pub inner: (usize, usize),
+    /// Columns to the left of it and rows above it.
+    pub before: (usize, usize),
+    /// Columns and rows in all.
+    pub size: (usize, usize),
+}
+
+impl<'a> Part<'a> {
+    /// The `length` bytes of the plane that lie in row `index` of all rows.
+    #[inline(always)]
+    fn row(&self, index: u32, length: usize) -> &'a [u8] {
+        let inner = (index as usize).saturating_sub(self.before.1).min(self.inner.1 - 1);
+        &self.plane.data[inner * self.plane.stride..][..length]
+    }
+}
+
 /// Shrinks planes. Keeps its buffers between calls.
 #[derive(Default)]
 pub struct Shrinker {
@@ -71,52 +91,37 @@ impl Shrinker {
         fits(source.0, target.0) && fits(source.1, target.1)
     }
 
-    /// Shrinks `columns`×`rows` samples of `CHANNELS` bytes to `width` columns, and as many rows as `target` has, without gaps.
+    /// Shrinks samples of `CHANNELS` bytes to `width` columns, and as many rows as `target` has, without gaps.
     ///
     /// # Panics
     /// If the plane is too short, or the sizes are not [taken](Self::takes).
-    pub fn shrink<const CHANNELS: usize>(
-        &mut self,
-        source: Plane,
-        size: (usize, usize),
-        width: usize,
-        target: &mut [u8],
-    ) {
+    pub fn shrink<const CHANNELS: usize>(&mut self, source: &Part, width: usize, target: &mut [u8]) {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has what the function is compiled for.
-            return unsafe { self.shrink_avx2::<CHANNELS>(source, size, width, target) };
+            return unsafe { self.shrink_avx2::<CHANNELS>(source, width, target) };
         }
-        self.shrink_anywhere::<CHANNELS>(source, size, width, target);
+        self.shrink_anywhere::<CHANNELS>(source, width, target);
     }
 
     /// The same code with vectors twice as wide as those that every x86-64 has.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    fn shrink_avx2<const CHANNELS: usize>(
-        &mut self,
-        source: Plane,
-        size: (usize, usize),
-        width: usize,
-        target: &mut [u8],
-    ) {
-        self.shrink_anywhere::<CHANNELS>(source, size, width, target);
+    fn shrink_avx2<const CHANNELS: usize>(&mut self, source: &Part, width: usize, target: &mut [u8]) {
+        self.shrink_anywhere::<CHANNELS>(source, width, target);
     }
 
     /// Inlined, as what it calls, so that it is compiled for whatever the caller is.
     #[inline(always)]
-    fn shrink_anywhere<const CHANNELS: usize>(
-        &mut self,
-        source: Plane,
-        (columns, rows): (usize, usize),
-        width: usize,
-        target: &mut [u8],
-    ) {
+    fn shrink_anywhere<const CHANNELS: usize>(&mut self, source: &Part, width: usize, target: &mut [u8]) {
+        let (columns, rows) = source.size;
         let height = target.len() / (width * CHANNELS);
         assert!(Self::takes((columns, rows), (width, height)), "{columns}×{rows} to {width}×{height}");
         Span::all(columns, width, &mut self.across);
         Span::all(rows, height, &mut self.down);
-        let row = |index: u32| &source.data[index as usize * source.stride..][..columns * CHANNELS];
+        let length = source.inner.0 * CHANNELS;
+        let (left, right) = (source.before.0 * CHANNELS, source.before.0 * CHANNELS + length);
+        let row = |index: u32| source.row(index, length);
         // Brings sums of any number of rows to about the same size.
         let shift = rows.div_ceil(height).next_power_of_two().trailing_zeros();
         self.row_sums.resize(columns * CHANNELS, [0; LANES]);
@@ -125,20 +130,21 @@ impl Shrinker {
         for (spans, target) in strips {
             let mut scales = [0.0; LANES];
             for (lane, span) in spans.iter().enumerate() {
-                sum_rows((span.first..span.end).map(row), columns * CHANNELS, &mut self.whole_rows);
+                sum_rows((span.first..span.end).map(row), length, &mut self.whole_rows);
                 let (head, tail) = (row(span.head.0), row(span.tail.0));
                 let (head_weight, tail_weight) = (span.head.1 as u16, span.tail.1 as u16);
-                self.sums.resize(columns * CHANNELS, 0);
+                self.sums.resize(length, 0);
                 for (((sum, whole), head), tail) in self.sums.iter_mut().zip(&self.whole_rows).zip(head).zip(tail) {
                     // Below 256 × 256 each: 16-bit products are the ones that every processor has vector instructions for.
                     let (head, tail) = (u16::from(*head) * head_weight, u16::from(*tail) * tail_weight);
                     *sum = ((u32::from(*whole) * ONE + u32::from(head) + u32::from(tail)) >> shift) as i32;
                 }
-                for (sums, sum) in self.row_sums.iter_mut().zip(&self.sums) {
+                for (sums, sum) in self.row_sums[left..right].iter_mut().zip(&self.sums) {
                     sums[lane] = *sum;
                 }
                 scales[lane] = span.scale * (1 << shift) as f32;
             }
+            repeat_edges::<CHANNELS>(&mut self.row_sums, left, right);
             for (span, block) in self.across.iter().zip(self.block.as_chunks_mut::<CHANNELS>().0) {
                 shrink_columns::<CHANNELS>(&self.row_sums, span, &scales, block);
             }
@@ -148,6 +154,17 @@ impl Shrinker {
                 }
             }
         }
+    }
+}
+
+/// Gives what lies before `left` and from `right` on the values of the nearest sample between.
+#[inline(always)]
+fn repeat_edges<const CHANNELS: usize>(row_sums: &mut [[i32; LANES]], left: usize, right: usize) {
+    for place in (0..left).step_by(CHANNELS) {
+        row_sums.copy_within(left..left + CHANNELS, place);
+    }
+    for place in (right..row_sums.len()).step_by(CHANNELS) {
+        row_sums.copy_within(right - CHANNELS..right, place);
     }
 }
 
@@ -236,23 +253,41 @@ mod tests {
     fn shrunk(source: &[u8], columns: usize, channels: usize, width: usize, height: usize) -> Vec<u8> {
         let plane = Plane { data: source, stride: columns * channels };
         let size = (columns, source.len() / columns / channels);
+        part_shrunk(&Part { plane, inner: size, before: (0, 0), size }, channels, width, height)
+    }
+
+    fn part_shrunk(part: &Part, channels: usize, width: usize, height: usize) -> Vec<u8> {
         let mut target = vec![0; width * height * channels];
         let mut plain = target.clone();
         let mut shrinker = Shrinker::default();
         match channels {
-            1 => shrinker.shrink::<1>(plane, size, width, &mut target),
-            2 => shrinker.shrink::<2>(plane, size, width, &mut target),
-            3 => shrinker.shrink::<3>(plane, size, width, &mut target),
-            _ => shrinker.shrink::<4>(plane, size, width, &mut target),
+            1 => shrinker.shrink::<1>(part, width, &mut target),
+            2 => shrinker.shrink::<2>(part, width, &mut target),
+            3 => shrinker.shrink::<3>(part, width, &mut target),
+            _ => shrinker.shrink::<4>(part, width, &mut target),
         }
         match channels {
-            1 => shrinker.shrink_anywhere::<1>(plane, size, width, &mut plain),
-            2 => shrinker.shrink_anywhere::<2>(plane, size, width, &mut plain),
-            3 => shrinker.shrink_anywhere::<3>(plane, size, width, &mut plain),
-            _ => shrinker.shrink_anywhere::<4>(plane, size, width, &mut plain),
+            1 => shrinker.shrink_anywhere::<1>(part, width, &mut plain),
+            2 => shrinker.shrink_anywhere::<2>(part, width, &mut plain),
+            3 => shrinker.shrink_anywhere::<3>(part, width, &mut plain),
+            _ => shrinker.shrink_anywhere::<4>(part, width, &mut plain),
         }
         assert!(target == plain, "what it is compiled for makes a difference");
         target
+    }
+
+    /// The same with what lies around it written out.
+    fn padded(part: &Part, channels: usize) -> Vec<u8> {
+        let nearest = |index: usize, before: usize, inner: usize| index.saturating_sub(before).min(inner - 1);
+        let (columns, rows) = part.size;
+        let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (column, row)));
+        places
+            .flat_map(|(column, row)| {
+                let column = nearest(column, part.before.0, part.inner.0);
+                let row = nearest(row, part.before.1, part.inner.1);
+                part.plane.data[row * part.plane.stride + column * channels..][..channels].to_vec()
+            })
+            .collect()
     }
 
     #[test]
@@ -281,6 +316,23 @@ mod tests {
             let theirs = by_opencv(&source, columns, channels, width, height);
             let worst = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
             prop_assert!(worst <= 1, "off by {}", worst);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_lies_around_a_part_repeats_its_edge(
+            inner in (1usize..40, 1usize..40), before in (0usize..30, 0usize..30), after in (0usize..30, 0usize..30),
+            smaller in (0.0..1.0, 0.0..1.0), channels in 1usize..5, gap in 0usize..5, seed: u32,
+        ) {
+            let size = (before.0 + inner.0 + after.0, before.1 + inner.1 + after.1);
+            let stride = inner.0 * channels + gap;
+            let noise = |index: usize| (index as u32 ^ seed).wrapping_mul(2_654_435_761).rotate_left(13) as u8;
+            let data: Vec<u8> = (0..stride * inner.1).map(noise).collect();
+            let part = Part { plane: Plane { data: &data, stride }, inner, before, size };
+            let part_of = |whole: usize, share: f64| ((whole as f64 * share) as usize).max(1);
+            let (width, height) = (part_of(size.0, smaller.0), part_of(size.1, smaller.1));
+            prop_assert_eq!(part_shrunk(&part, channels, width, height), shrunk(&padded(&part, channels), size.0, channels, width, height));
         }
     }
 

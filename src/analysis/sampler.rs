@@ -11,7 +11,7 @@ use opencv::prelude::*;
 use serde::Deserialize;
 
 use super::AnalysisError;
-use super::area::{self, Shrinker};
+use super::area::{self, Part, Shrinker};
 use super::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
 
 /// Order of the three channels of a sampled picture.
@@ -94,7 +94,6 @@ impl Layout {
 /// Samples parts of frames. Keeps its buffers, so that sampling the same format and size again allocates nothing.
 #[derive(Default)]
 pub struct Sampler {
-    padded: Mat,
     resizer: Resizer,
     resized: Vector<Mat>,
     merged: Mat,
@@ -122,7 +121,7 @@ impl Sampler {
         for (index, samples) in layout.samples.iter().enumerate() {
             // A Mat is a counted reference: this writes into the one that the vector holds.
             let mut resized = self.resized.get(index)?;
-            resize_part(frame, samples, rect, &mut self.padded, &mut self.resizer, &mut resized)?;
+            resize_part(frame, samples, rect, &mut self.resizer, &mut resized)?;
         }
 
         let [first, second, third] = layout.channels;
@@ -167,7 +166,6 @@ fn resize_part(
     frame: &FrameView,
     samples: &Samples,
     rect: PixelRect,
-    padded: &mut Mat,
     resizer: &mut Resizer,
     resized: &mut Mat,
 ) -> Result<(), AnalysisError> {
@@ -198,65 +196,100 @@ fn resize_part(
             plane.stride,
         )?
     };
-    if (inner_left, inner_top, inner_right, inner_bottom) == (left, top, right, bottom) {
-        return resizer.resize(&inner, resized);
+    let border = Border {
+        left: inner_left - left,
+        top: inner_top - top,
+        right: right - inner_right,
+        bottom: bottom - inner_bottom,
+    };
+    resizer.resize(&inner, border, resized)
+}
+
+/// Columns and rows around a picture, in which its edge is repeated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Border {
+    left: i32,
+    top: i32,
+    right: i32,
+    bottom: i32,
+}
+
+impl Border {
+    const NONE: Self = Self { left: 0, top: 0, right: 0, bottom: 0 };
+
+    /// The size with it of a picture that has this size without.
+    fn around(&self, size: Size) -> Size {
+        Size::new(self.left + size.width + self.right, self.top + size.height + self.bottom)
     }
-    core::copy_make_border(
-        &inner,
-        padded,
-        inner_top - top,
-        bottom - inner_bottom,
-        inner_left - left,
-        right - inner_right,
-        core::BORDER_REPLICATE,
-        Scalar::default(),
-    )?;
-    resizer.resize(padded, resized)
 }
 
 /// Scales pictures. Keeps its buffers between calls.
 #[derive(Default)]
 struct Resizer {
+    padded: Mat,
     halved: [Mat; 2],
     shrinker: Shrinker,
 }
 
 impl Resizer {
-    /// Scales `source` to the size that `target` has.
-    fn resize(&mut self, source: &Mat, target: &mut Mat) -> Result<(), AnalysisError> {
-        let size = target.size()?;
-        if source.size()? == size {
-            return Ok(source.copy_to(target)?);
-        }
-        let [halved, spare] = &mut self.halved;
+    /// Scales `source` with its border to the size that `target` has.
+    fn resize(&mut self, source: &Mat, border: Border, target: &mut Mat) -> Result<(), AnalysisError> {
+        let Self { padded, halved: [halved, spare], shrinker } = self;
+        let (whole, size) = (border.around(source.size()?), target.size()?);
         // OpenCV has vector instructions for the ratio 2 alone.
-        let is_even = |source: &Mat| source.cols() % (2 * size.width) == 0 && source.rows() % (2 * size.height) == 0;
-        let mut source = source;
-        while is_even(source) {
-            let half = Size::new(source.cols() / 2, source.rows() / 2);
-            if half == size {
-                return halve(source, target, size);
+        let is_even = |source: Size| source.width % (2 * size.width) == 0 && source.height % (2 * size.height) == 0;
+        let (mut source, mut border) = (source, border);
+        if border != Border::NONE && (is_even(whole) || !Shrinker::takes(sizes(whole), sizes(size))) {
+            let Border { left, top, right, bottom } = std::mem::replace(&mut border, Border::NONE);
+            let (kind, unused) = (core::BORDER_REPLICATE, Scalar::default());
+            core::copy_make_border(source, padded, top, bottom, left, right, kind, unused)?;
+            source = padded;
+        }
+        if border == Border::NONE {
+            if source.size()? == size {
+                return Ok(source.copy_to(target)?);
             }
-            halve(source, spare, half)?;
-            std::mem::swap(halved, spare);
-            source = halved;
+            while is_even(source.size()?) {
+                let half = Size::new(source.cols() / 2, source.rows() / 2);
+                if half == size {
+                    return halve(source, target, size);
+                }
+                halve(source, spare, half)?;
+                std::mem::swap(halved, spare);
+                source = halved;
+            }
         }
-
-        let sizes = |size: Size| (size.width as usize, size.height as usize);
-        if !Shrinker::takes(sizes(source.size()?), sizes(size)) {
-            let shrinks = source.cols() > size.width || source.rows() > size.height;
-            let interpolation = if shrinks { imgproc::INTER_AREA } else { imgproc::INTER_LINEAR };
-            return Ok(imgproc::resize(source, target, size, 0.0, 0.0, interpolation)?);
+        if Shrinker::takes(sizes(border.around(source.size()?)), sizes(size)) {
+            return shrink(shrinker, source, border, target);
         }
-        let (plane, size, width) = (plane(source)?, sizes(source.size()?), size.width as usize);
-        match source.channels() {
-            1 => self.shrinker.shrink::<1>(plane, size, width, target.data_bytes_mut()?),
-            2 => self.shrinker.shrink::<2>(plane, size, width, target.data_bytes_mut()?),
-            3 => self.shrinker.shrink::<3>(plane, size, width, target.data_bytes_mut()?),
-            _ => self.shrinker.shrink::<4>(plane, size, width, target.data_bytes_mut()?),
-        }
-        Ok(())
+        let shrinks = source.cols() > size.width || source.rows() > size.height;
+        let interpolation = if shrinks { imgproc::INTER_AREA } else { imgproc::INTER_LINEAR };
+        Ok(imgproc::resize(source, target, size, 0.0, 0.0, interpolation)?)
     }
+}
+
+/// Columns and rows.
+fn sizes(size: Size) -> (usize, usize) {
+    (size.width as usize, size.height as usize)
+}
+
+/// Scales `source` with its border to the size that `target` has, which `shrinker` must take.
+fn shrink(shrinker: &mut Shrinker, source: &Mat, border: Border, target: &mut Mat) -> Result<(), AnalysisError> {
+    let inner = source.size()?;
+    let part = Part {
+        plane: plane(source)?,
+        inner: sizes(inner),
+        before: (border.left as usize, border.top as usize),
+        size: sizes(border.around(inner)),
+    };
+    let width = target.cols() as usize;
+    match source.channels() {
+        1 => shrinker.shrink::<1>(&part, width, target.data_bytes_mut()?),
+        2 => shrinker.shrink::<2>(&part, width, target.data_bytes_mut()?),
+        3 => shrinker.shrink::<3>(&part, width, target.data_bytes_mut()?),
+        _ => shrinker.shrink::<4>(&part, width, target.data_bytes_mut()?),
+    }
+    Ok(())
 }
 
 /// Halves `source` to this size, in `target`.
@@ -526,6 +559,41 @@ mod tests {
             let over = PixelRect { x: -2, y: -2, width: width as i32 + 5, height: height as i32 + 5 };
             let over = sampler.sample(&frame, over, 8, 8, ChannelOrder::Rgb).unwrap();
             assert!(over.iter().all(|v| v.abs_diff(100) <= 1));
+        }
+    }
+
+    /// `data` with its edge repeated `by` times all around.
+    fn widened(data: &[u8], (columns, rows): (usize, usize), by: usize) -> Vec<u8> {
+        let nearest = |index: usize, length: usize| index.saturating_sub(by).min(length - 1);
+        (0..rows + 2 * by)
+            .flat_map(|y| (0..columns + 2 * by).map(move |x| data[nearest(y, rows) * columns + nearest(x, columns)]))
+            .collect()
+    }
+
+    #[test]
+    fn what_reaches_over_the_frame_repeats_its_edge() {
+        const BY: usize = 32;
+        let planes = planes(PixelFormat::I420);
+        let wide: Vec<_> = [(0, 1), (1, 2), (2, 2)]
+            .map(|(plane, sub)| widened(&planes[plane].0, (W / sub, H / sub), BY / sub))
+            .into_iter()
+            .zip([W + 2 * BY, (W + 2 * BY) / 2, (W + 2 * BY) / 2])
+            .collect();
+        let sample = |planes: &[(Vec<u8>, usize)], (width, height): (usize, usize), rect, side| {
+            let views: Vec<_> = planes.iter().map(|(data, stride)| Plane { data, stride: *stride }).collect();
+            let (width, height) = (width as u32, height as u32);
+            let (matrix, range) = (ColorMatrix::Bt601, ColorRange::Limited);
+            let frame = FrameView::new(PixelFormat::I420, width, height, &views, matrix, range, 0).unwrap();
+            Sampler::default().sample(&frame, rect, side, side, ChannelOrder::Rgb).unwrap().to_vec()
+        };
+        let over = [(-10, -6, 40), (40, 30, 40), (-20, -20, 88), (-6, 4, 60), (10, -30, 48), (-8, -8, 72)];
+        for (x, y, side) in over {
+            for target in [12, 13, 20, 30, 32, 36, 40, 48, 60, 64, 72, 88, 100] {
+                let rect = PixelRect { x, y, width: side, height: side };
+                let moved = PixelRect { x: x + BY as i32, y: y + BY as i32, ..rect };
+                let ours = sample(&planes, (W, H), rect, target);
+                assert!(ours == sample(&wide, (W + 2 * BY, H + 2 * BY), moved, target), "{rect:?} to {target}");
+            }
         }
     }
 

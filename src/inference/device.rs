@@ -38,8 +38,8 @@ pub struct SessionOptions {
     /// Whether a device that was asked for by name and does not work, or is lost later, is an error. With `false` the CPU takes
     /// over and [`Placement::reason`] says why.
     pub require_device: bool,
-    /// CPU threads of one graph; 0 leaves the number to ONNX Runtime (one per physical core). With 1 the same input
-    /// gives the same output bit for bit.
+    /// CPU threads of one run of a graph; 0: all runs share as many as there are physical cores. With 1 the same input gives the same
+    /// output bit for bit.
     pub threads: usize,
 }
 

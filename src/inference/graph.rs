@@ -88,12 +88,11 @@ fn open_unguarded(file: &GraphFile, device: Device, threads: usize) -> Result<Se
     let environment = &runtime::get().map_err(|error| ort::Error::new(error.to_string()))?.environment;
     let mut builder = SessionBuilder::new(environment)?
         .with_log_level(runtime::log_level())?
-        // Idle threads that spin would take the cores from decoding and drawing between two frames.
-        .with_intra_op_spinning(false)?
-        .with_inter_threads(1)?
         .with_execution_providers(device.providers(threads, &file.sha256))?;
     if threads > 0 {
-        builder = builder.with_intra_threads(threads)?;
+        // Not those of the runtime's pool. They do not spin either.
+        builder = builder.with_independent_thread_pool()?;
+        builder = builder.with_intra_threads(threads)?.with_inter_threads(1)?.with_intra_op_spinning(false)?;
     }
     if threads == 1 {
         builder = builder.with_deterministic_compute(true)?;

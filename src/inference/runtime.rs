@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use ort::environment::Environment;
+use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;
 
 use super::error::{InferenceError, Searched};
@@ -128,6 +128,7 @@ fn load() -> Result<Runtime, InferenceError> {
         .map_err(|error| failed(error.to_string()))?
         .with_name("deepfake")
         .with_telemetry(false)
+        .with_global_thread_pool(thread_pool().map_err(|error| failed(error.to_string()))?)
         .with_logger(Arc::new(|level, _category: &str, _id: &str, location: &str, message: &str| {
             log(level, location, message);
         }))
@@ -135,6 +136,12 @@ fn load() -> Result<Runtime, InferenceError> {
         .map_err(|error| failed(error.to_string()))?;
     environment.set_log_level(log_level());
     Ok(Runtime { environment, path, version })
+}
+
+/// The threads of all sessions that were not given a number of their own: as many as there are cores, however many sessions.
+fn thread_pool() -> Result<GlobalThreadPoolOptions, ort::Error> {
+    // Idle threads that spin would take the cores from decoding and drawing between two frames.
+    GlobalThreadPoolOptions::default().with_inter_threads(1)?.with_spin_control(false)
 }
 
 fn find() -> Result<Found, InferenceError> {

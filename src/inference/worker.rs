@@ -6,6 +6,9 @@
 //! that no channel can starve another; a caller waits for one run at a time, so that the queue is never longer than there
 //! are channels.
 //!
+//! A device has one session of each graph, since it does one thing at a time. On the CPU each further user brings one more,
+//! until there are as many as can run at once: with one session for all, cores would be idle while channels wait.
+//!
 //! A device that is lost on the way is the [`standby`](super::standby)'s matter.
 //!
 //! Where the device gains by it (a GPU; on CPUs a batch of eight takes eight times as long as one), those that wait when a
@@ -15,7 +18,7 @@
 //! A session is in exactly one place: idle in its `LaneState`, on its way in the `Turn` of one `Seat`, or in the hands of the one caller
 //! who runs it. It moves by value, so that no two can run it, and no lock is held while a graph runs.
 //!
-//! - `LaneState` is guarded by its lane's lock. `runner` is `Some` only while `queue` is empty: `enter` takes the runner or queues, and
+//! - `LaneState` is guarded by its lane's lock. One of `idle` and `queue` is always empty: `enter` takes an idle runner or queues, and
 //!   `leave` calls the first of the queue or puts the runner back, each in one go under the lock. So nobody queues for a session
 //!   that is idle.
 //! - A `Seat`'s turn is guarded by the seat's lock, and given once: whoever calls a seat has first taken it out of the queue. Its owner
@@ -29,9 +32,12 @@
 //! locked only if nobody else has it.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread::available_parallelism;
 
 use ndarray::{ArrayD, ArrayViewD, Axis, Slice, concatenate};
 use ort::session::Session;
@@ -52,11 +58,13 @@ pub struct Worker {
     placement: Arc<Mutex<Placement>>,
     /// `None` on the CPU, than which nothing is safer.
     standby: Option<Arc<Standby>>,
+    /// Of each graph.
+    sessions: AtomicUsize,
     /// Why no session can be trusted any more.
     death: OnceLock<String>,
 }
 
-/// One graph's session, and those who wait for it.
+/// One graph's sessions, and those who wait for one.
 struct Lane {
     state: Mutex<LaneState>,
     /// Several requests may be run as one batch.
@@ -64,9 +72,9 @@ struct Lane {
 }
 
 struct LaneState {
-    /// `None` while somebody runs it. Idle only while nobody waits.
-    runner: Option<Runner>,
-    /// What is to take its place once that run is over.
+    /// Those that nobody runs. Idle only while nobody waits; the last one back is taken first, since its memory is still in the caches.
+    idle: Vec<Runner>,
+    /// What is to take a device's session's place once that run is over.
     successor: Option<Runner>,
     queue: VecDeque<Arc<Seat>>,
 }
@@ -149,11 +157,26 @@ impl Worker {
         };
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(worker) = slot.upgrade().filter(|worker| worker.death.get().is_none()) {
+            worker.grow(&files, options.threads, Arc::strong_count(&worker));
             return Ok(worker);
         }
         let worker = Arc::new(Self::start(files, options)?);
         *slot = Arc::downgrade(&worker);
         Ok(worker)
+    }
+
+    /// One more session of each graph, if these `users` could run it at the same time as the others. Only one thread may be here.
+    fn grow(&self, files: &[GraphFile], threads: usize, users: usize) {
+        let sessions = self.sessions.load(Ordering::Relaxed);
+        if self.standby.is_some() || sessions >= users.min(at_once(threads)) {
+            return;
+        }
+        // Without it the users share what there is, as more users than cores do anyway.
+        let Ok(more) = open_all(files, Device::Cpu, threads, &graph::open) else { return };
+        for (lane, session) in self.lanes.iter().zip(more) {
+            self.leave(lane, Runner { session, device: Device::Cpu });
+        }
+        self.sessions.store(sessions + 1, Ordering::Relaxed);
     }
 
     /// On what the graphs run right now. A device may be lost and come back.
@@ -237,7 +260,7 @@ impl Worker {
         if self.death.get().is_some() {
             return Turn::Gone;
         }
-        if let Some(runner) = state.runner.take() {
+        if let Some(runner) = state.idle.pop() {
             return Turn::Lead(runner);
         }
         let input = lane.joins.then(|| input.to_owned());
@@ -265,7 +288,7 @@ impl Worker {
                 seat.call(Turn::Lead(runner));
             }
             None => {
-                state.runner = Some(runner);
+                state.idle.push(runner);
                 drop(state);
             }
         }
@@ -415,8 +438,8 @@ impl Worker {
         let lane = |(session, graph): (Session, &GraphInfo)| {
             let is_free = |port: &Port| port.shape.first() == Some(&None);
             let joins = device.gains_by_batches() && is_free(&graph.input) && graph.outputs.iter().all(is_free);
-            let runner = Some(Runner { session, device });
-            Lane { state: Mutex::new(LaneState { runner, successor: None, queue: VecDeque::new() }), joins }
+            let idle = vec![Runner { session, device }];
+            Lane { state: Mutex::new(LaneState { idle, successor: None, queue: VecDeque::new() }), joins }
         };
         let lanes = sessions.into_iter().zip(&*graphs).map(lane).collect();
         let required = options.requires(device);
@@ -426,6 +449,7 @@ impl Worker {
             lanes,
             placement: Arc::new(Mutex::new(placement)),
             standby: (device != Device::Cpu).then(standby),
+            sessions: AtomicUsize::new(1),
             death: OnceLock::new(),
         })
     }
@@ -439,17 +463,27 @@ impl Drop for Worker {
     }
 }
 
-/// Puts sessions on `device` in the place of those that the lanes have; where one is being run, as soon as it is free.
+/// Puts sessions on `device` in the place of the one that each lane has; where it is being run, as soon as it is free.
 fn replace(lanes: &[Lane], sessions: Vec<Session>, device: Device) {
     for (lane, session) in lanes.iter().zip(sessions) {
-        let runner = Some(Runner { session, device });
+        let runner = Runner { session, device };
         // Sessions are dropped after the lock.
         let _retired = {
             let mut state = lane.state();
-            let place = if state.runner.is_some() { &mut state.runner } else { &mut state.successor };
-            std::mem::replace(place, runner)
+            match state.idle.pop() {
+                Some(retired) => {
+                    state.idle.push(runner);
+                    Some(retired)
+                }
+                None => state.successor.replace(runner),
+            }
         };
     }
+}
+
+/// Runs that the CPU can do at the same time with so many threads each.
+fn at_once(threads: usize) -> usize {
+    (available_parallelism().map_or(1, NonZero::get) / threads.max(1)).max(1)
 }
 
 fn lock(placement: &Mutex<Placement>) -> MutexGuard<'_, Placement> {
@@ -546,7 +580,7 @@ fn owned(outputs: &[ArrayViewD<f32>]) -> Vec<ArrayD<f32>> {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::path::PathBuf;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicBool;
 
     use ndarray::IxDyn;
 
@@ -572,7 +606,7 @@ pub(crate) mod tests {
 
     /// The worker's only session, as if somebody were running it.
     fn take_session(worker: &Worker) -> Runner {
-        worker.lanes[0].state().runner.take().unwrap()
+        worker.lanes[0].state().idle.pop().unwrap()
     }
 
     fn wait_for_queue(worker: &Worker, length: usize) {
@@ -660,7 +694,7 @@ pub(crate) mod tests {
 
     #[test]
     fn joined_inputs_are_those_of_one_shape_up_to_a_limit() {
-        let state = LaneState { runner: None, successor: None, queue: VecDeque::new() };
+        let state = LaneState { idle: vec![], successor: None, queue: VecDeque::new() };
         let lane = Lane { state: Mutex::new(state), joins: true };
         let queue = |rows: &[usize], frames: usize| {
             for &rows in rows {
@@ -675,6 +709,38 @@ pub(crate) mod tests {
         assert_eq!(lane.others(&[1, 4, 3]).len(), 0, "the next has another shape");
         assert_eq!(lane.others(&[MOST_ROWS, 5, 3]).len(), 0);
         assert_eq!(lane.others(&[MOST_ROWS - 1, 5, 3]).len(), 1);
+    }
+
+    #[test]
+    fn each_user_brings_a_session_until_no_more_can_run_at_once() {
+        // A graph that no other test here shares.
+        let users: Vec<_> = (0..4).map(|_| Worker::shared(&[data("whole.onnx")], &OPTIONS).unwrap()).collect();
+        let worker = &users[0];
+        let sessions = worker.lanes[0].state().idle.len();
+        assert_eq!(sessions, at_once(1).min(4));
+        assert_eq!(worker.sessions.load(Ordering::Relaxed), sessions);
+
+        // Nobody is through before all have begun.
+        let began = AtomicUsize::new(0);
+        let shape: Vec<_> = worker.graphs()[0].input.shape.iter().map(|size| size.unwrap_or(1)).collect();
+        let input = ArrayD::zeros(shape);
+        std::thread::scope(|scope| {
+            for _ in 0..sessions {
+                let (began, input) = (&began, &input);
+                let read = move |_: &[ArrayViewD<f32>]| {
+                    began.fetch_add(1, Ordering::SeqCst);
+                    wait_until(|| began.load(Ordering::SeqCst) == sessions);
+                };
+                scope.spawn(move || worker.run(0, input.view(), read).unwrap());
+            }
+        });
+        assert_eq!(worker.lanes[0].state().idle.len(), sessions);
+    }
+
+    #[test]
+    fn more_threads_a_run_are_fewer_runs_at_once() {
+        let cores = available_parallelism().unwrap().get();
+        assert_eq!([0, 1, cores, 2 * cores].map(at_once), [cores, cores, 1, 1]);
     }
 
     #[test]
@@ -743,7 +809,7 @@ pub(crate) mod tests {
     }
 
     fn devices(worker: &Worker) -> Vec<Device> {
-        worker.lanes.iter().map(|lane| lane.state().runner.as_ref().unwrap().device).collect()
+        worker.lanes.iter().map(|lane| lane.state().idle[0].device).collect()
     }
 
     #[test]

@@ -206,7 +206,7 @@ impl ObjectImpl for DeepfakeDetect {
                     .build(),
                 glib::ParamSpecUInt::builder("threads")
                     .nick("Threads")
-                    .blurb("CPU threads for each graph; 0 = as ONNX Runtime sees fit, 1 = results repeat bit for bit")
+                    .blurb("CPU threads for each run of a graph; 0 = one per core, shared by all, 1 = results repeat bit for bit")
                     .maximum(256)
                     .default_value(default.threads)
                     .mutable_ready()

@@ -4,10 +4,16 @@
 //! until the process ends: its tracing means to tell at the end what each has done (`TLSDataAccumulator` in its `system.cpp`).
 //! Where channels come and go for weeks that adds up. So a thread that is done waits for other work, and there are never more of them
 //! than have been at work at the same time.
+//!
+//! They are nicer than the threads of the pipeline: an analysis that comes a little later harms nobody, a frame does.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
 use std::thread::ThreadId;
+
+/// By how much, in the units of nice(2): a thread that is 10 nicer gets a tenth of a contended core.
+#[cfg(target_os = "linux")]
+const NICER: libc::c_int = 10;
 
 /// Does the work; what comes back tells of its end.
 type Work = Box<dyn FnOnce() -> Tell + Send>;
@@ -78,6 +84,7 @@ pub fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std:
 /// A new thread, which begins with `first`.
 fn start(first: Work) -> std::io::Result<ThreadId> {
     let thread = std::thread::Builder::new().name("deepfake-work".into()).spawn(|| {
+        be_nice();
         let (works, next) = mpsc::channel();
         let mut work: Work = first;
         loop {
@@ -89,6 +96,17 @@ fn start(first: Work) -> std::io::Result<ThreadId> {
         }
     })?;
     Ok(thread.thread().id())
+}
+
+/// Lets the threads of the pipeline go first wherever there are fewer cores than threads with work.
+fn be_nice() {
+    // On Linux 0 is the calling thread; elsewhere it would be the whole process.
+    #[cfg(target_os = "linux")]
+    // SAFETY: numbers go in and out. A refusal changes nothing but who waits for whom.
+    unsafe {
+        let now = libc::getpriority(libc::PRIO_PROCESS, 0);
+        libc::setpriority(libc::PRIO_PROCESS, 0, now + NICER);
+    }
 }
 
 impl<T> Task<T> {

@@ -93,6 +93,11 @@ impl Analyzer {
         self.settings = settings;
     }
 
+    /// See [`FaceFollower::take_turns`]: for analyses beside a stream, which need not repeat bit for bit.
+    pub fn take_turns(&mut self) {
+        self.follower.take_turns();
+    }
+
     pub fn model(&self) -> &Model {
         &self.model
     }

@@ -4,6 +4,7 @@
 //! faces are *discovered* at a low rate. In between each is *followed*: looked for around the place where it is expected, at the scale
 //! at which it is seen well. See [`window`].
 
+mod turn;
 pub mod window;
 
 use std::cmp::Reverse;
@@ -16,6 +17,7 @@ use super::sampler::{ChannelOrder, PixelRect, Sampler};
 use super::tracker::cut::{self, CutDetector};
 use super::tracker::{Track, Tracker, TrackerSettings};
 use crate::inference::Placement;
+use turn::Turn;
 use window::{Levels, Window};
 
 /// Longer side, in pixels, of the picture in which most faces are followed: one that is large enough there is seen no better in a
@@ -69,6 +71,7 @@ pub struct FaceFollower {
     until_detection: u32,
     /// PTS in nanoseconds of the frame in which faces were last discovered; `None` at the begin of a shot.
     discovered: Option<u64>,
+    takes_turns: bool,
     /// Kept only for their memory.
     windows: Vec<Window>,
     sightings: Vec<Sighting>,
@@ -112,6 +115,7 @@ impl FaceFollower {
             tracker,
             until_detection: 0,
             discovered: None,
+            takes_turns: false,
             windows: vec![],
             sightings: vec![],
         }
@@ -121,6 +125,12 @@ impl FaceFollower {
     pub fn set_settings(&mut self, settings: FollowerSettings) {
         self.tracker.set_settings(tracker_settings(&settings));
         self.settings = settings;
+    }
+
+    /// From now on puts off the search of a whole frame while [others](turn) are at it: by no more than the interval once more, and
+    /// never the first of a shot. What is found then hangs on what others do.
+    pub fn take_turns(&mut self) {
+        self.takes_turns = true;
     }
 
     /// On what the detector runs right now.
@@ -145,8 +155,11 @@ impl FaceFollower {
         }
 
         let FollowerSettings { detection_size, discovery_interval, detection_threshold, max_faces, .. } = self.settings;
-        let is_over = |last: u64| frame.pts < last || frame.pts - last >= discovery_interval;
-        let discovers = self.discovered.is_none_or(is_over);
+        let is_over = |last: u64, interval: u64| frame.pts < last || frame.pts - last >= interval;
+        let is_due = self.discovered.is_none_or(|last| is_over(last, discovery_interval));
+        let can_wait = self.takes_turns && self.discovered.is_some_and(|last| !is_over(last, 2 * discovery_interval));
+        let turn = if is_due { Turn::take() } else { None };
+        let discovers = is_due && (turn.is_some() || !can_wait);
         let levels = Levels::of(frame, FOLLOWING_SIZE.min(detection_size));
         let discovery = Levels::of(frame, detection_size).usual();
         let arrange = if detector.wants_few_sizes() { window::widen } else { window::join };
@@ -188,6 +201,7 @@ impl FaceFollower {
             }
             self.discovered = Some(frame.pts);
         }
+        drop(turn);
         self.until_detection = self.settings.detect_interval.saturating_sub(1);
 
         let mut faces = best(&mut self.sightings);

@@ -16,13 +16,18 @@ use std::time::{Duration, Instant};
 
 use gst_video::VideoInfo;
 
+use super::gate::Gate;
 use super::loading::Loading;
 use super::threads::{self, Task};
 use crate::analysis::analyzer::Analyzer;
-use crate::inference::Model;
+use crate::inference::{Device, Model};
 
-/// Frames that wait while another is analysed. More would only make reports older.
-const QUEUE_LENGTH: usize = 1;
+/// Frames that wait while another is analysed: as many as come due in the longest analysis, which looks through a whole frame for new
+/// faces, while other channels keep the cores busy. More would only make reports older.
+const QUEUE_LENGTH: usize = 2;
+
+/// Of all channels of the process.
+static GATE: Gate = Gate::new();
 
 /// A frame to analyse.
 pub struct Job {
@@ -78,6 +83,7 @@ impl Background {
             // Also when `work` panics: whoever drains must not wait for a thread that is gone.
             let _closing = CloseOnDrop(&theirs);
             let Some(mut analyzer) = loading.wait() else { return };
+            analyzer.take_turns();
             while let Some(Next { job, model, reset, epoch }) = next(&theirs) {
                 if reset {
                     analyzer.reset();
@@ -85,6 +91,8 @@ impl Background {
                 if let Some(model) = model {
                     analyzer.set_model(*model);
                 }
+                // Another device does not take the cores' time.
+                let _inside = (analyzer.model().device() == Device::Cpu).then(|| GATE.enter());
                 work(&mut analyzer, &job, &|| theirs.queue().epoch != epoch);
             }
         })?;

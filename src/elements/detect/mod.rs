@@ -19,6 +19,7 @@
 //! Where the first one could not be loaded, a new `model` is loaded with all else it needs, and frames pass until it is there.
 
 mod background;
+mod gate;
 mod imp;
 mod loading;
 mod settings;

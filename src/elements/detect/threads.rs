@@ -5,7 +5,7 @@
 //! Where channels come and go for weeks that adds up. So a thread that is done waits for other work, and there are never more of them
 //! than have been at work at the same time.
 //!
-//! They are nicer than the threads of the pipeline: an analysis that comes a little later harms nobody, a frame does.
+//! The threads of the pipeline go first: an analysis that comes a little later harms nobody, a frame does.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
@@ -84,7 +84,7 @@ pub fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std:
 /// A new thread, which begins with `first`.
 fn start(first: Work) -> std::io::Result<ThreadId> {
     let thread = std::thread::Builder::new().name("deepfake-work".into()).spawn(|| {
-        be_nice();
+        stand_back();
         let (works, next) = mpsc::channel();
         let mut work: Work = first;
         loop {
@@ -98,14 +98,15 @@ fn start(first: Work) -> std::io::Result<ThreadId> {
     Ok(thread.thread().id())
 }
 
-/// Lets the threads of the pipeline go first wherever there are fewer cores than threads with work.
-fn be_nice() {
+/// Lets the threads of the pipeline go first wherever there are fewer cores than threads with work, and has this one take no core away
+/// from the streaming thread that wakes it.
+fn stand_back() {
     // On Linux 0 is the calling thread; elsewhere it would be the whole process.
     #[cfg(target_os = "linux")]
     // SAFETY: numbers go in and out. A refusal changes nothing but who waits for whom.
     unsafe {
-        let now = libc::getpriority(libc::PRIO_PROCESS, 0);
-        libc::setpriority(libc::PRIO_PROCESS, 0, now + NICER);
+        libc::sched_setscheduler(0, libc::SCHED_BATCH, &libc::sched_param { sched_priority: 0 });
+        libc::setpriority(libc::PRIO_PROCESS, 0, libc::getpriority(libc::PRIO_PROCESS, 0) + NICER);
     }
 }
 

@@ -104,7 +104,7 @@ impl Degradation {
         let middle = match self.kind {
             // One thread: the same clip becomes the same pixels on any machine.
             Kind::H264 => format!(
-                "video/x-raw,format=I420 ! x264enc pass=qual quantizer={value} threads=1 ! h264parse ! avdec_h264"
+                "video/x-raw,format=I420 ! x264enc pass=qual quantizer={value} speed-preset=veryfast threads=1 ! h264parse ! avdec_h264"
             ),
             // From RGB, because the encoder takes YUV of whatever range for JPEG's full one.
             Kind::Jpeg => format!("video/x-raw,format=RGB ! jpegenc quality={value} ! jpegdec"),

@@ -1,9 +1,11 @@
 //! One ONNX graph: its file, a session of it on one device, and what comes out of that.
 
 use std::any::Any;
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use memmap2::MmapMut;
 use ndarray::ArrayViewD;
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
@@ -22,14 +24,21 @@ pub struct GraphFile {
     pub path: PathBuf,
     /// Lower-case hexadecimal.
     pub sha256: String,
-    bytes: Vec<u8>,
+    bytes: MmapMut,
 }
 
 impl GraphFile {
     /// # Errors
-    /// [`InferenceError::File`] if it cannot be read, is no regular file or is larger than 1 GiB.
+    /// [`InferenceError::File`] if it cannot be read, is empty, no regular file or larger than 1 GiB.
     pub fn read(path: &Path) -> Result<Self, InferenceError> {
-        let bytes = read_limited(path, MOST_BYTES)?;
+        let (file, length) = open_limited(path, MOST_BYTES)?;
+        if length == 0 {
+            return Err(other_file(path, "it is empty".into()));
+        }
+        let failed = |error: std::io::Error| unreadable(path, &error);
+        // Memory, not the file itself: one that shrinks while it is mapped is a crash.
+        let mut bytes = MmapMut::map_anon(length as usize).map_err(failed)?;
+        (&file).read_exact(&mut bytes).map_err(failed)?;
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { path: path.into(), sha256, bytes })
     }
@@ -37,24 +46,34 @@ impl GraphFile {
 
 /// Reads a regular file of at most `most` bytes.
 pub(super) fn read_limited(path: &Path, most: u64) -> Result<Vec<u8>, InferenceError> {
-    let fault = |cause: String, mend| InferenceError::File { path: path.into(), cause, mend };
-    let failed = |error: std::io::Error| fault(error.to_string(), "Check the path and its permissions");
-    let too_long = |bytes: String| fault(format!("it has {bytes}, more than {most}"), "Name another file");
-    // Opening a pipe would wait for somebody to write to it.
-    let metadata = std::fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(fault("it is not a regular file".into(), "Name a file"));
-    }
-    if metadata.len() > most {
-        return Err(too_long(format!("{} bytes", metadata.len())));
-    }
+    let (file, length) = open_limited(path, most)?;
+    let mut bytes = Vec::with_capacity(length as usize);
     // It may grow meanwhile.
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    std::fs::File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).map_err(failed)?;
-    if bytes.len() as u64 > most {
-        return Err(too_long("grown while it was read".into()));
-    }
+    file.take(length).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     Ok(bytes)
+}
+
+/// A regular file of at most `most` bytes, and how many it has.
+fn open_limited(path: &Path, most: u64) -> Result<(File, u64), InferenceError> {
+    let failed = |error: std::io::Error| unreadable(path, &error);
+    // Opening a pipe would wait for somebody to write to it.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(other_file(path, "it is not a regular file".into()));
+    }
+    let file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    if length > most {
+        return Err(other_file(path, format!("it has {length} bytes, more than {most}")));
+    }
+    Ok((file, length))
+}
+
+fn other_file(path: &Path, cause: String) -> InferenceError {
+    InferenceError::File { path: path.into(), cause, mend: "Name another file" }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> InferenceError {
+    InferenceError::File { path: path.into(), cause: error.to_string(), mend: "Check the path and its permissions" }
 }
 
 /// One input or output of a graph.

@@ -430,14 +430,18 @@ fn a_wrong_checksum_is_reported_with_both() {
 fn a_corrupt_graph_is_reported() {
     let package = Package::sequence();
     let old = table("encoder", "encoder.onnx", "crops", "features");
-    for bytes in [&b""[..], b"this is no graph", &[0xff; 4096], &std::fs::read(data("encoder.onnx")).unwrap()[..200]] {
+    let (unusable, cut) =
+        ("encoder.onnx is not a usable ONNX graph", &std::fs::read(data("encoder.onnx")).unwrap()[..200]);
+    let damaged =
+        [(&b""[..], "it is empty"), (b"this is no graph", unusable), (&[0xff; 4096], unusable), (cut, unusable)];
+    for (bytes, complaint) in damaged {
         std::fs::write(package.dir.path().join("encoder.onnx"), bytes).unwrap();
         let line = old.lines().nth(2).unwrap();
         let toml = package.toml.replace(line, &format!("sha256 = \"{}\"", sha256(bytes)));
         let package = Package { dir: tempfile::tempdir().unwrap(), toml };
         std::fs::write(package.dir.path().join("encoder.onnx"), bytes).unwrap();
         std::fs::copy(data("head.onnx"), package.dir.path().join("head.onnx")).unwrap();
-        package.fails(&["encoder.onnx is not a usable ONNX graph"]);
+        package.fails(&["encoder.onnx", complaint]);
     }
 }
 

@@ -119,6 +119,8 @@ fn scripts() -> Vec<String> {
 fn succeeds(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", said(&output));
+    // Shown where the test fails later.
+    eprintln!("{command:?}: {}", said(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 

@@ -18,7 +18,7 @@ impl Turn {
     pub fn take() -> Option<Self> {
         let most = (available_parallelism().map_or(1, NonZero::get) / 2).max(1);
         let add = |searches| (searches < most).then_some(searches + 1);
-        SEARCHES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok().then_some(Self(()))
+        SEARCHES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok().then(|| Self(()))
     }
 }
 

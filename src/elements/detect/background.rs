@@ -18,7 +18,7 @@ use gst_video::VideoInfo;
 
 use super::gate::Gate;
 use super::loading::Loading;
-use super::threads::{self, Task};
+use super::threads::{self, Priority, Task};
 use crate::analysis::analyzer::Analyzer;
 use crate::inference::{Device, Model};
 
@@ -79,7 +79,7 @@ impl Background {
         let queue = Queue { jobs: VecDeque::new(), model: None, reset: false, epoch: 0, busy: false, closed: false };
         let shared = Arc::new(Shared { queue: Mutex::new(queue), changed: Condvar::new() });
         let theirs = shared.clone();
-        let thread = threads::run(move || {
+        let thread = threads::run(Priority::Behind, move || {
             // Also when `work` panics: whoever drains must not wait for a thread that is gone.
             let _closing = CloseOnDrop(&theirs);
             let Some(mut analyzer) = loading.wait() else { return };

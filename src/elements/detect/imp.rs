@@ -13,8 +13,9 @@ use super::background::{Background, Job};
 use super::loading::Loading;
 use super::settings::{Found, Settings};
 use super::stats::{Stage, Stats};
+use super::threads::{self, Priority};
 use super::timeline::Timeline;
-use super::{Device, FaceSource, Mode, OnError, threads, upstream};
+use super::{Device, FaceSource, Mode, OnError, upstream};
 use crate::analysis::analyzer::{Analyzer, Timings};
 use crate::analysis::window::Grid;
 use crate::analysis::{AnalysisError, surviving};
@@ -844,7 +845,7 @@ impl DeepfakeDetect {
             (Engine::Sync(mut analyzer), Some(model)) => {
                 let old = analyzer.set_model(*model);
                 // Letting go of weights takes milliseconds, for which no frame waits.
-                if let Err(error) = threads::run(move || drop(old)) {
+                if let Err(error) = threads::run(Priority::Usual, move || drop(old)) {
                     gst::warning!(CAT, imp = self, "no thread to let go of the old model: {error}");
                 }
                 Engine::Sync(analyzer)

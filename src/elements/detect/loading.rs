@@ -1,6 +1,6 @@
 //! Something that is being loaded by a thread of its own, while the stream goes on.
 
-use super::threads::{self, Task};
+use super::threads::{self, Priority, Task};
 
 /// A `T` that is there, or will be. Dropping it waits for the thread: a process must not end while ONNX Runtime is at work.
 pub struct Loading<T>(State<T>);
@@ -21,7 +21,7 @@ impl<T: Send + 'static> Loading<T> {
     /// # Errors
     /// If the system gives no thread.
     pub fn start(load: impl FnOnce() -> Option<T> + Send + 'static) -> std::io::Result<Self> {
-        threads::run(load).map(|task| Self(State::Thread(task)))
+        threads::run(Priority::Usual, load).map(|task| Self(State::Thread(task)))
     }
 }
 

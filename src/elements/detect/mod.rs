@@ -17,6 +17,11 @@
 //! without a report, and `active-device` is unset. A new `model` set while frames flow is loaded beside the old one, which
 //! judges on meanwhile; if it cannot be loaded, a warning is posted and the old one stays.
 //! Where the first one could not be loaded, a new `model` is loaded with all else it needs, and frames pass until it is there.
+//!
+//! # Many channels
+//! Elements of one process that want the same model on the same device share it. On the CPU as many frames are analysed at a time as
+//! there are cores, in the order in which they came due; what does not fit is shed, evenly, and counted. In `mode=async` these threads
+//! stand back behind all others, also those of other programs: frames go on first.
 
 mod background;
 mod gate;

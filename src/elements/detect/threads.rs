@@ -5,7 +5,8 @@
 //! Where channels come and go for weeks that adds up. So a thread that is done waits for other work, and there are never more of them
 //! than have been at work at the same time.
 //!
-//! The threads of the pipeline go first: an analysis that comes a little later harms nobody, a frame does.
+//! Analyses beside a stream stand back behind the pipeline's threads: an analysis that comes a little later harms nobody, a frame does.
+//! A thread cannot take that back, so there are two kinds, which do not do each other's work.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
@@ -19,8 +20,18 @@ const NICER: libc::c_int = 10;
 type Work = Box<dyn FnOnce() -> Tell + Send>;
 type Tell = Box<dyn FnOnce()>;
 
+/// Who goes first where there are fewer cores than threads with work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// As any other thread.
+    Usual,
+    /// Those of the pipeline first. The streaming thread that wakes such a thread keeps its core.
+    Behind,
+}
+
 /// A thread without work.
 struct Idle {
+    priority: Priority,
     id: ThreadId,
     works: mpsc::Sender<Work>,
 }
@@ -55,11 +66,14 @@ impl<T> Outcome<T> {
     }
 }
 
-/// Has `work` done by a thread of its own.
+/// Has `work` done by a thread of its own, of this `priority`.
 ///
 /// # Errors
 /// If the system gives no thread.
-pub fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<Task<T>> {
+pub fn run<T: Send + 'static>(
+    priority: Priority,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<Task<T>> {
     let outcome = Arc::new(Outcome { state: Mutex::new(State::Working), changed: Condvar::new() });
     let theirs = outcome.clone();
     let work: Work = Box::new(move || {
@@ -70,27 +84,33 @@ pub fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std:
             theirs.changed.notify_all();
         })
     });
-    let found = idle().pop();
+    let found = {
+        let mut idle = idle();
+        let last = idle.iter().rposition(|thread| thread.priority == priority);
+        last.map(|place| idle.remove(place))
+    };
     let thread = match found {
-        Some(Idle { id, works }) => {
+        Some(Idle { id, works, .. }) => {
             works.send(work).expect("a thread without work waits for some");
             id
         }
-        None => start(work)?,
+        None => start(priority, work)?,
     };
     Ok(Task { thread, outcome })
 }
 
 /// A new thread, which begins with `first`.
-fn start(first: Work) -> std::io::Result<ThreadId> {
-    let thread = std::thread::Builder::new().name("deepfake-work".into()).spawn(|| {
-        stand_back();
+fn start(priority: Priority, first: Work) -> std::io::Result<ThreadId> {
+    let thread = std::thread::Builder::new().name("deepfake-work".into()).spawn(move || {
+        if priority == Priority::Behind {
+            stand_back();
+        }
         let (works, next) = mpsc::channel();
         let mut work: Work = first;
         loop {
             let tell = work();
             // First, so that whoever has waited for the end finds this thread free.
-            idle().push(Idle { id: std::thread::current().id(), works: works.clone() });
+            idle().push(Idle { priority, id: std::thread::current().id(), works: works.clone() });
             tell();
             work = next.recv().expect("it holds a sender itself");
         }
@@ -98,8 +118,7 @@ fn start(first: Work) -> std::io::Result<ThreadId> {
     Ok(thread.thread().id())
 }
 
-/// Lets the threads of the pipeline go first wherever there are fewer cores than threads with work, and has this one take no core away
-/// from the streaming thread that wakes it.
+/// See [`Priority::Behind`].
 fn stand_back() {
     // On Linux 0 is the calling thread; elsewhere it would be the whole process.
     #[cfg(target_os = "linux")]
@@ -143,16 +162,34 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_done_is_used_again() {
-        let ids: HashSet<_> = (0..200).map(|_| run(id).unwrap().wait().unwrap()).collect();
+        let ids: HashSet<_> = (0..200).map(|_| run(Priority::Usual, id).unwrap().wait().unwrap()).collect();
         // Other tests take some of them meanwhile.
         assert!(ids.len() < 50, "{} threads for one piece of work at a time", ids.len());
+    }
+
+    /// As nice(2) has it.
+    #[cfg(target_os = "linux")]
+    fn niceness() -> libc::c_int {
+        // SAFETY: numbers go in and out.
+        unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn those_behind_stay_behind_and_others_are_as_usual() {
+        let usual = niceness();
+        for _ in 0..3 {
+            assert_eq!(run(Priority::Usual, niceness).unwrap().wait(), Some(usual));
+            let behind = run(Priority::Behind, niceness).unwrap().wait();
+            assert_eq!(behind, Some((usual + NICER).min(19)));
+        }
     }
 
     #[test]
     fn nobody_waits_for_the_work_of_others() {
         let (go, wait) = mpsc::channel::<()>();
-        let held = run(move || (wait.recv().unwrap(), id())).unwrap();
-        let other = run(id).unwrap().wait().unwrap();
+        let held = run(Priority::Usual, move || (wait.recv().unwrap(), id())).unwrap();
+        let other = run(Priority::Usual, id).unwrap().wait().unwrap();
         assert!(!held.is_over());
         go.send(()).unwrap();
         assert_ne!(held.wait().unwrap().1, other);
@@ -161,8 +198,8 @@ mod tests {
     #[test]
     fn a_thread_survives_a_panic() {
         for _ in 0..3 {
-            assert_eq!(run(|| -> u8 { panic!("of a test") }).unwrap().wait(), None);
-            assert_eq!(run(|| 1).unwrap().wait(), Some(1));
+            assert_eq!(run(Priority::Usual, || -> u8 { panic!("of a test") }).unwrap().wait(), None);
+            assert_eq!(run(Priority::Usual, || 1).unwrap().wait(), Some(1));
         }
     }
 
@@ -170,7 +207,7 @@ mod tests {
     fn work_does_not_wait_for_its_own_end() {
         let (give, take) = mpsc::channel::<Task<()>>();
         let (done, told) = mpsc::channel();
-        let own = run(move || done.send(take.recv().unwrap().wait()).unwrap()).unwrap();
+        let own = run(Priority::Usual, move || done.send(take.recv().unwrap().wait()).unwrap()).unwrap();
         give.send(own).unwrap();
         assert_eq!(told.recv(), Ok(None));
     }

@@ -98,6 +98,37 @@ struct Told<'a> {
     cost: Cost,
     /// The mean of single crops' scores in the place of windows' scores; where the model says both.
     frame_mean: Option<FrameMean>,
+    timing: Timing,
+}
+
+/// Seconds of the stream from the first sight of a face to what is said of it. Medians, and nine clips of ten.
+#[derive(Serialize)]
+struct Timing {
+    first_score: Option<[f64; 2]>,
+    /// Of the clips with a verdict, fake or authentic, at any time.
+    verdict: Option<[f64; 2]>,
+    /// Part of the scored clips that have one.
+    decided: Option<f64>,
+}
+
+impl Timing {
+    fn of(rows: &[Row]) -> Self {
+        let seconds = |of: fn(&Outcome) -> Option<f64>| -> Vec<f64> {
+            let mut seconds: Vec<_> = rows.iter().filter_map(|(_, outcome)| of(outcome)).collect();
+            seconds.sort_by(f64::total_cmp);
+            seconds
+        };
+        let (scored, decided) = (seconds(|outcome| outcome.scored_after), seconds(|outcome| outcome.decided_after));
+        let of_parts = |seconds: &[f64]| {
+            let at = |part: f64| seconds[((seconds.len() - 1) as f64 * part).round() as usize];
+            (!seconds.is_empty()).then(|| [at(0.5), at(0.9)])
+        };
+        Self {
+            first_score: of_parts(&scored),
+            verdict: of_parts(&decided),
+            decided: (!scored.is_empty()).then(|| decided.len() as f64 / scored.len() as f64),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -215,6 +246,7 @@ fn compare<'a>(runs: &'a [Run<'a>], pools: &'a [Pool]) -> Comparison<'a> {
         peer: run.subject.peer,
         cost: run.subject.cost,
         frame_mean: frame_mean(run),
+        timing: Timing::of(&run.rows),
     };
     let auc = |score: &dyn Fn(&Outcome) -> Option<f64>| Roc::new(&scored(&first.rows, score)).map(|roc| roc.auc());
     Comparison {
@@ -329,6 +361,14 @@ fn markdown(comparison: &Comparison) -> String {
             let auc = interval(metrics.auc, metrics.auc_low, metrics.auc_high);
             let _ = writeln!(text, "| {model} | {auc} | {} |", signed(window_less_frame.as_ref()));
         }
+    }
+    text += "\nTime to decision, in seconds of the stream from the first sight of a face; half of the clips, and nine of ten, take no longer:\n\n\
+             | model | first score | verdict, fake or authentic | clips with a verdict |\n|---|---|---|---|\n";
+    for Told { model, timing, .. } in &comparison.models {
+        let two =
+            |seconds: Option<[f64; 2]>| seconds.map_or("–".into(), |[half, most]| format!("{half:.1}, {most:.1}"));
+        let (score, verdict) = (two(timing.first_score), two(timing.verdict));
+        let _ = writeln!(text, "| {model} | {score} | {verdict} | {} |", number(timing.decided));
     }
     let Controls { face_size, windows, shuffled_labels } = &comparison.controls;
     let _ = writeln!(

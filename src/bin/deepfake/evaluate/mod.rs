@@ -120,6 +120,9 @@ pub struct Outcome {
     pub frame_score: Option<f64>,
     /// Mean part of the frame that the highest face covers, 0..1.
     pub face_size: f64,
+    /// Seconds of the stream from the first report of the highest face to its first score, and to its first verdict, fake or authentic.
+    pub scored_after: Option<f64>,
+    pub decided_after: Option<f64>,
     /// The clip could not be read to its end.
     #[serde(skip)]
     pub failed: bool,
@@ -127,7 +130,18 @@ pub struct Outcome {
 
 impl Outcome {
     fn failed(reason: String) -> Self {
-        Self { score: None, state: None, faces: 0, windows: 0, reason, frame_score: None, face_size: 0.0, failed: true }
+        Self {
+            score: None,
+            state: None,
+            faces: 0,
+            windows: 0,
+            reason,
+            frame_score: None,
+            face_size: 0.0,
+            scored_after: None,
+            decided_after: None,
+            failed: true,
+        }
     }
 }
 
@@ -462,8 +476,18 @@ struct Track {
     /// Sum of the box's area over all reports, and how many there were.
     area: f64,
     reports: usize,
+    /// PTS in nanoseconds of the first report, of the first with a score, and of the first with a verdict.
+    first: Option<u64>,
+    scored: Option<u64>,
+    decided: Option<u64>,
     fullest: u32,
     window_size: u32,
+}
+
+impl Track {
+    fn seconds_to(&self, pts: Option<u64>) -> Option<f64> {
+        Some(pts?.saturating_sub(self.first?) as f64 / 1e9)
+    }
 }
 
 impl Tally {
@@ -475,9 +499,14 @@ impl Tally {
             track.window_size = face.window_size;
             track.area += face.width * face.height;
             track.reports += 1;
+            track.first.get_or_insert(report.pts);
+            if matches!(face.state, State::Fake | State::Authentic) {
+                track.decided.get_or_insert(report.pts);
+            }
             if face.state == State::Rejected {
                 *self.rejected.entry(face.reason.map_or("rejected", Reason::as_str)).or_default() += 1;
             } else if let (Some(score), Some(end)) = (face.score, face.window_end) {
+                track.scored.get_or_insert(report.pts);
                 track.logits.insert(end, logit(score));
                 track.frame_logits.extend(face.frame_score.map(|score| (end, logit(score))));
             }
@@ -506,6 +535,8 @@ impl Tally {
                 reason: String::new(),
                 frame_score: frame_score.map(sigmoid),
                 face_size: track.area / track.reports as f64,
+                scored_after: track.seconds_to(track.scored),
+                decided_after: track.seconds_to(track.decided),
                 failed: false,
             };
         }
@@ -554,7 +585,7 @@ mod tests {
         for (index, faces) in frames.into_iter().enumerate() {
             tally.add(&FrameReport {
                 schema: SCHEMA,
-                pts: index as u64,
+                pts: index as u64 * 1_000_000_000,
                 model: "m@1".into(),
                 device: "cpu".into(),
                 faces,
@@ -590,6 +621,22 @@ mod tests {
         assert!((outcome.frame_score.unwrap() - sigmoid(1.5)).abs() < 1e-9, "{outcome:?}");
         assert!((outcome.face_size - 0.25).abs() < 1e-9);
         assert_eq!(tally(vec![vec![face(1, 0, Some(0.5))]]).frame_score, None);
+    }
+
+    #[test]
+    fn score_and_verdict_are_timed_from_the_first_sight_of_the_face() {
+        let state = |state, score| FaceReport { state, ..face(1, 0, score) };
+        let outcome = tally(vec![
+            vec![],
+            vec![state(State::Warming, None)],
+            vec![state(State::Uncertain, Some(0.6))],
+            vec![state(State::Uncertain, Some(0.6))],
+            vec![state(State::Fake, Some(0.8))],
+            vec![state(State::Authentic, Some(0.2))],
+        ]);
+        // A report a second.
+        assert_eq!((outcome.scored_after, outcome.decided_after), (Some(1.0), Some(3.0)));
+        assert_eq!(tally(vec![vec![state(State::Uncertain, Some(0.6))]]).decided_after, None);
     }
 
     #[test]

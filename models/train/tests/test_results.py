@@ -1,0 +1,62 @@
+"""docs/results.md holds what was measured, and nothing that was not."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from train import results
+
+
+@pytest.fixture
+def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "docs").mkdir()
+    monkeypatch.setattr(results, "DOCS", tmp_path / "docs")
+    return tmp_path / "docs"
+
+
+def page(out: Path, docs: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr("sys.argv", ["results", "--out", str(out)])
+    assert results.main() == 0
+    return (docs / "results.md").read_text()
+
+
+def test_without_measurements_nothing_is_written(tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["results", "--out", str(tmp_path)])
+    assert results.main() == 1
+    assert not list(docs.iterdir())
+
+
+def test_each_measurement_becomes_a_part_with_its_pictures(tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in ["test", "dev"]:
+        folder = tmp_path / f"measure-{split}"
+        (folder / "l40").mkdir(parents=True)
+        (folder / "comparison.md").write_text(f"# Comparison\n\nfigures of {split}\n")
+        (folder / "comparison-roc.svg").write_text("<svg/>")
+        (folder / "l40" / "reliability.svg").write_text("<svg/>")
+    (tmp_path / "robustness").mkdir()
+    (tmp_path / "robustness" / "robustness-jpeg.svg").write_text("<svg/>")
+    (tmp_path / "robustness" / "robustness.csv").write_text(
+        "model,kind,value,auc,auc_low,auc_high,balanced_accuracy,tpr,fpr,clips,abstained\n"
+        "l40,none,,0.8,0.7,0.9,0.6,0.3,0.04,80,1\nl40,jpeg,60,0.72,,,0.5,0.25,,80,3\n"
+    )
+    written = page(tmp_path, docs, monkeypatch)
+    assert written.index("figures of test") < written.index("figures of dev") < written.index("jpeg 60")
+    assert "| as they are | 0.800 [0.700, 0.900] | 0.300 | 0.040 | 1 |" in written
+    assert "| jpeg 60 | 0.720 | 0.250 | – | 3 |" in written
+    for name in ["results-test-roc.svg", "results-dev-reliability.svg", "results-robustness-jpeg.svg"]:
+        assert (docs / name).is_file() and f"({name})" in written
+    assert "other rates" not in written and "recipe" not in written
+
+
+def test_another_rate_is_set_beside_that_of_the_training(tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = [{"auc": 0.83, "auc_low": 0.75, "auc_high": 0.92}, {"auc": 0.80, "auc_low": None, "auc_high": None}]
+    less = {"auc_difference": 0.03, "low": -0.01, "high": 0.07, "clips": 80}
+    models = [{"model": "l40", "timing": {"first_score": [1.3, 1.5]}}, {"model": "l40-30hz", "timing": {"first_score": None}}]
+    (tmp_path / "rates").mkdir()
+    (tmp_path / "rates" / "comparison.json").write_text(
+        json.dumps({"models": models, "parts": [{"name": "all clips", "metrics": metrics, "first_less_other": [less]}]})
+    )
+    written = page(tmp_path, docs, monkeypatch)
+    assert "| l40 | 0.830 [0.750, 0.920] | – | 1.3 s |" in written
+    assert "| l40-30hz | 0.800 | -0.030 [-0.070, +0.010] | – |" in written

@@ -106,6 +106,29 @@ fn any_feature_may_be_named() {
     assert_eq!(package.load().unwrap().package().input.feature, "rgb-noise-residual-2");
 }
 
+/// The tiny package with `file` in the encoder's place on one device.
+fn with_file_on(device: &str, file: &str) -> Package {
+    let bytes = std::fs::read(data(file)).unwrap();
+    let other = format!("[encoder.on.{device}]\nfile = \"{file}\"\nsha256 = \"{}\"\n[head]", sha256(&bytes));
+    let package = Package::sequence().change("[head]", &other);
+    std::fs::write(package.dir.path().join(file), bytes).unwrap();
+    package
+}
+
+#[test]
+fn a_device_may_have_a_file_of_its_own() {
+    with_file_on("cpu", "encoder-nan.onnx").fails(&["encoder-nan.onnx"]);
+    let model = with_file_on("cuda", "encoder-nan.onnx").load().unwrap();
+    assert_near(&features(&model, &[[255.0, 0.0, 51.0]]).into_raw_vec_and_offset().0, &[1.0, 0.0, 0.2]);
+    let device = with_file_on("cuda", "encoder-nan.onnx").change("on.cuda", "on.abacus");
+    device.fails(&["abacus", "cpu", "cuda", "tensorrt", "openvino"]);
+    let package = with_file_on("cuda", "encoder-nan.onnx");
+    std::fs::write(package.dir.path().join("encoder-nan.onnx"), "other").unwrap();
+    package.fails(&["encoder-nan.onnx", "sha256"]);
+    let outside = with_file_on("cuda", "encoder-nan.onnx").change("file = \"encoder-nan", "file = \"../encoder-nan");
+    outside.fails(&["encoder.on.cuda.file", "not the name of a file inside"]);
+}
+
 #[test]
 fn the_fake_class_may_be_the_first() {
     let model = Package::sequence().change("fake_index = 1", "fake_index = 0").load().unwrap();
@@ -512,7 +535,7 @@ fn a_package_knows_its_graphs() {
     let package = Package::sequence().read().unwrap();
     let Graphs::Split { encoder, head } = &package.graphs else { panic!("{:?}", package.graphs) };
     assert_eq!(encoder.feature_length, 3);
-    assert!(head.path.ends_with("head.onnx") && head.path.is_absolute());
+    assert!(head.file.path.ends_with("head.onnx") && head.file.path.is_absolute());
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn given_faces(
 /// The encoder's graph by itself, one crop, in milliseconds.
 fn encoder_graph(model: &str, effort: &Effort) -> Result<f64, Box<dyn Error>> {
     let package = ModelPackage::find(model)?;
-    let mut graph = Graph::load(&package.graphs.all()[0].path);
+    let mut graph = Graph::load(&package.graphs.all()[0].file.path);
     let input = ArrayD::zeros(vec![1, 3, package.input.height, package.input.width]);
     let mut times: Vec<_> = (0..effort.frames + 5)
         .map(|_| {

@@ -81,8 +81,8 @@ impl Parts {
             detector: FaceDetector::load(&detector_file, &OPTIONS)?,
             model: Model::load(package.clone(), &OPTIONS)?,
             detector_graph: Graph::load(&detector_file),
-            encoder_graph: Graph::load(&encoder.graph.path),
-            head_graph: Graph::load(&head.path),
+            encoder_graph: Graph::load(&encoder.graph.file.path),
+            head_graph: Graph::load(&head.file.path),
             detector_file,
             package,
         })

@@ -6,9 +6,11 @@ use std::str::FromStr;
 
 use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::ep::{self, ArenaExtendStrategy, ExecutionProvider, ExecutionProviderDispatch};
+use serde::Deserialize;
 
 /// What runs the graphs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Device {
     Cpu,
     /// NVIDIA GPU through CUDA and cuDNN.

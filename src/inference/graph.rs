@@ -1,6 +1,7 @@
 //! One ONNX graph: its file, a session of it on one device, and what comes out of that.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub struct GraphFile {
     pub path: PathBuf,
     /// Lower-case hexadecimal.
     pub sha256: String,
+    /// What stands in its place on these devices.
+    pub on: BTreeMap<Device, GraphFile>,
     bytes: MmapMut,
 }
 
@@ -40,7 +43,18 @@ impl GraphFile {
         let mut bytes = MmapMut::map_anon(length as usize).map_err(failed)?;
         (&file).read_exact(&mut bytes).map_err(failed)?;
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { path: path.into(), sha256, bytes })
+        Ok(Self { path: path.into(), sha256, on: BTreeMap::new(), bytes })
+    }
+
+    /// The file that this device runs.
+    pub fn on(&self, device: Device) -> &Self {
+        self.on.get(&device).unwrap_or(self)
+    }
+
+    /// What tells it from others: the checksums of all that it may be.
+    pub(super) fn identity(&self) -> Vec<(Option<Device>, String)> {
+        let on = self.on.iter().map(|(device, file)| (Some(*device), file.sha256.clone()));
+        on.chain([(None, self.sha256.clone())]).collect()
     }
 }
 
@@ -90,6 +104,18 @@ pub struct GraphInfo {
     pub path: PathBuf,
     pub input: Port,
     pub outputs: Vec<Port>,
+}
+
+impl GraphInfo {
+    /// # Errors
+    /// If the other graph cannot take this one's place.
+    pub(super) fn check_ports(&self, other: &Self) -> Result<(), String> {
+        // Outputs are known by their places: more of them behind do no harm.
+        if self.input == other.input && other.outputs.starts_with(&self.outputs) {
+            return Ok(());
+        }
+        Err(format!("{} has other inputs or outputs than {}", other.path.display(), self.path.display()))
+    }
 }
 
 /// A session of the graph on this device.

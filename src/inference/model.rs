@@ -60,7 +60,7 @@ impl Model {
 
     /// As [`load`](Self::load), with the package's graphs already loaded.
     pub(crate) fn with_worker(package: ModelPackage, worker: Arc<Worker>) -> Result<Self, InferenceError> {
-        let outputs = check(&package, worker.graphs())?;
+        let outputs = check(&package.on(worker.device()), worker.graphs())?;
         let model = Self { package, worker, outputs };
         model.try_out()?;
         Ok(model)
@@ -103,7 +103,7 @@ impl Model {
         let input = &self.package.input;
         if crops.shape()[1..] != [3, input.height, input.width] {
             return Err(InferenceError::Input {
-                path: self.package.graphs.all()[FIRST].path.clone(),
+                path: self.package.graphs.all()[FIRST].file.path.clone(),
                 cause: format!("takes crops of [N, 3, {}, {}], given {:?}", input.height, input.width, crops.shape()),
             });
         }
@@ -199,7 +199,7 @@ impl Model {
             let (frames, length) = window.dim();
             if !(1..=self.package.window.frames).contains(&frames) || length != self.feature_length() {
                 return Err(InferenceError::Input {
-                    path: graph.path.clone(),
+                    path: graph.file.path.clone(),
                     cause: format!(
                         "takes windows of [1..{}, {}], given [{frames}, {length}]",
                         self.package.window.frames,
@@ -282,7 +282,7 @@ impl Model {
             if !table.rows().into_iter().all(|row| row.iter().all(is_probability) && sum_is_one(row)) {
                 return Err(self.package.fault(
                     "output.softmax",
-                    format!("the class scores of {} are no probabilities", graph.path.display()),
+                    format!("the class scores of {} are no probabilities", graph.file.path.display()),
                     "Set softmax = false if the graph gives logits",
                 ));
             }
@@ -307,7 +307,7 @@ impl Model {
     fn wrong_output(&self, key: &str, graph: &Graph, given: &[usize], wanted: &str) -> InferenceError {
         self.package.fault(
             key,
-            format!("{} gives an output of {given:?}, not {wanted}", graph.path.display()),
+            format!("{} gives an output of {given:?}, not {wanted}", graph.file.path.display()),
             "Change the key, or export the graph with that shape",
         )
     }
@@ -348,7 +348,7 @@ fn check(package: &ModelPackage, infos: &[GraphInfo]) -> Result<Outputs, Inferen
                         "is {}, but output `{}` of {} is {}",
                         encoder.feature_length,
                         encoder.graph.output,
-                        encoder.graph.path.display(),
+                        encoder.graph.file.path.display(),
                         show_shape(shape)
                     ),
                     "Change the key, or export the graph with features of [N, feature_length]",
@@ -393,7 +393,7 @@ fn check_input(
     if port.name != graph.input {
         return Err(package.fault(
             &format!("{table}.input"),
-            format!("is `{}`, but the input of {} is called `{}`", graph.input, graph.path.display(), port.name),
+            format!("is `{}`, but the input of {} is called `{}`", graph.input, graph.file.path.display(), port.name),
             "Change the key, or export the graph with that name",
         ));
     }
@@ -412,7 +412,7 @@ fn check_input(
             format!(
                 "`{}` of {} is {}, not {}",
                 port.name,
-                graph.path.display(),
+                graph.file.path.display(),
                 show_shape(&port.shape),
                 show_shape(wanted)
             ),
@@ -425,7 +425,7 @@ fn check_input(
             "window.least_frames",
             format!(
                 "{} takes windows of {} crops only, so there is no early score",
-                graph.path.display(),
+                graph.file.path.display(),
                 window.frames
             ),
             format!("Set it to {}, or export the graph with a free number of crops", window.frames),
@@ -445,7 +445,7 @@ fn output(
         let names: Vec<_> = info.outputs.iter().map(|port| format!("`{}`", port.name)).collect();
         package.fault(
             key,
-            format!("{} has no output `{name}`; it has {}", graph.path.display(), names.join(", ")),
+            format!("{} has no output `{name}`; it has {}", graph.file.path.display(), names.join(", ")),
             "Name one of them, or export the graph with that name",
         )
     })
@@ -469,14 +469,18 @@ fn class_output(
     if classes.is_some_and(|classes| !(1..=2).contains(&classes)) {
         return Err(package.fault(
             key,
-            format!("`{name}` of {} is {}, not [N], [N, 1] or [N, 2]", graph.path.display(), show_shape(shape)),
+            format!("`{name}` of {} is {}, not [N], [N, 1] or [N, 2]", graph.file.path.display(), show_shape(shape)),
             "Name the output with the class scores",
         ));
     }
     if classes.is_some_and(|classes| package.output.fake_index >= classes) {
         return Err(package.fault(
             "output.fake_index",
-            format!("is {}, but `{name}` of {} has one class score", package.output.fake_index, graph.path.display()),
+            format!(
+                "is {}, but `{name}` of {} has one class score",
+                package.output.fake_index,
+                graph.file.path.display()
+            ),
             "Set it to 0",
         ));
     }

@@ -28,6 +28,7 @@
 //! | `[head]` | `file`, `sha256` | as above | – |
 //! | | `input` | float32 `[N, T, feature_length]`, N free or 1, T free or `frames` | – |
 //! | | `output` | class scores `[N]`, `[N, 1]` or `[N, 2]` | – |
+//! | `[encoder.on.DEVICE]`, `[head.on.DEVICE]`, `[whole.on.DEVICE]` | `file`, `sha256` | what stands in the place of the graph's file on this device (`cpu`, `cuda`, `tensorrt`, `openvino`), such as the same weights in 16 or 8 bits: the same inputs and outputs, float32 as well | none |
 //! | `[whole]` | `file`, `sha256`, `input`, `output` | in the place of encoder *and* head: one graph over `[N, T, 3, height, width]`, N free or 1, T free or `frames`. All crops are computed again for each score, so it is `frames` times slower | – |
 //! | `[output]` | `fake_index` | which of two class scores is the fake class, 0 or 1; 0 if there is only one | – |
 //! | | `softmax` | whether class scores are probabilities (softmax or sigmoid in the graph) rather than logits | `false` |
@@ -49,10 +50,12 @@
 #![doc = include_str!("../../tests/data/example-model.toml")]
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::device::Device;
 use super::error::{InferenceError, Searched};
 use super::graph::{GraphFile, read_limited};
 use super::places;
@@ -149,16 +152,24 @@ pub struct Encoder {
     pub frame_output: Option<String>,
 }
 
-/// One ONNX file.
+/// One graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Graph {
-    pub path: PathBuf,
-    /// Lower-case hexadecimal.
-    pub sha256: String,
+    pub file: OnnxFile,
+    /// What stands in its place on these devices.
+    pub on: BTreeMap<Device, OnnxFile>,
     /// Name of its input.
     pub input: String,
     /// Name of its (first) output.
     pub output: String,
+}
+
+/// One ONNX file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnnxFile {
+    pub path: PathBuf,
+    /// Lower-case hexadecimal.
+    pub sha256: String,
 }
 
 /// How class scores are read.
@@ -275,6 +286,8 @@ struct WindowTable {
 struct EncoderTable {
     file: String,
     sha256: String,
+    #[serde(default)]
+    on: BTreeMap<Device, FileTable>,
     input: String,
     output: String,
     feature_length: Option<usize>,
@@ -286,8 +299,17 @@ struct EncoderTable {
 struct GraphTable {
     file: String,
     sha256: String,
+    #[serde(default)]
+    on: BTreeMap<Device, FileTable>,
     input: String,
     output: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileTable {
+    file: String,
+    sha256: String,
 }
 
 impl ModelPackage {
@@ -364,6 +386,17 @@ impl ModelPackage {
         })
     }
 
+    /// As it is on this device: its graphs' files are those that run there.
+    pub(super) fn on(&self, device: Device) -> Self {
+        let mut package = self.clone();
+        for graph in package.graphs.all_mut() {
+            if let Some(file) = graph.on.get(&device) {
+                graph.file = file.clone();
+            }
+        }
+        package
+    }
+
     /// `name@version`, as reports carry it.
     pub fn full_name(&self) -> String {
         format!("{}@{}", self.name, self.version)
@@ -388,14 +421,29 @@ impl Graphs {
             Self::Whole(graph) | Self::Frame(graph) => vec![graph],
         }
     }
+
+    fn all_mut(&mut self) -> Vec<&mut Graph> {
+        match self {
+            Self::Split { encoder, head } => vec![&mut encoder.graph, head],
+            Self::Whole(graph) | Self::Frame(graph) => vec![graph],
+        }
+    }
 }
 
 impl Graph {
-    /// Reads the file and compares its checksum.
+    /// Reads the files and compares their checksums.
     ///
     /// # Errors
     /// [`InferenceError::File`], [`InferenceError::Sha256`].
     pub fn read(&self) -> Result<GraphFile, InferenceError> {
+        let mut file = self.file.read()?;
+        file.on = self.on.iter().map(|(device, file)| Ok((*device, file.read()?))).collect::<Result<_, _>>()?;
+        Ok(file)
+    }
+}
+
+impl OnnxFile {
+    fn read(&self) -> Result<GraphFile, InferenceError> {
         let file = GraphFile::read(&self.path)?;
         if file.sha256 != self.sha256 {
             return Err(InferenceError::Sha256 {
@@ -549,7 +597,18 @@ impl Check<'_> {
     }
 
     fn graph(&self, table: &str, graph: GraphTable) -> Result<Graph, InferenceError> {
-        let GraphTable { file, sha256, input, output } = graph;
+        let GraphTable { file, sha256, on, input, output } = graph;
+        let on = on.into_iter().map(|(device, other)| Ok((device, self.file(&format!("{table}.on.{device}"), other)?)));
+        Ok(Graph {
+            on: on.collect::<Result<_, _>>()?,
+            file: self.file(table, FileTable { file, sha256 })?,
+            input,
+            output,
+        })
+    }
+
+    fn file(&self, table: &str, file: FileTable) -> Result<OnnxFile, InferenceError> {
+        let FileTable { file, sha256 } = file;
         if !places::is_plain_name(&file) {
             return Err(self.fault(
                 &format!("{table}.file"),
@@ -564,8 +623,7 @@ impl Check<'_> {
                 format!("Write what `sha256sum {file}` prints"),
             ));
         }
-        let path = self.path.with_file_name(file);
-        Ok(Graph { path, sha256: sha256.to_ascii_lowercase(), input, output })
+        Ok(OnnxFile { path: self.path.with_file_name(file), sha256: sha256.to_ascii_lowercase() })
     }
 
     fn calibration(&self, calibration: &Calibration) -> Result<(), InferenceError> {
@@ -588,6 +646,7 @@ impl Check<'_> {
 
 impl From<EncoderTable> for GraphTable {
     fn from(table: EncoderTable) -> Self {
-        Self { file: table.file, sha256: table.sha256, input: table.input, output: table.output }
+        let EncoderTable { file, sha256, on, input, output, .. } = table;
+        Self { file, sha256, on, input, output }
     }
 }

@@ -16,7 +16,7 @@ use ort::session::Session;
 
 use super::device::{Device, Placement};
 use super::error::InferenceError;
-use super::graph::GraphFile;
+use super::graph::{self, GraphFile, GraphInfo};
 
 /// The first pause before a lost device is tried again, and the longest. Each is twice the one before, also from one loss to the
 /// next if the device held out for less than the longest.
@@ -29,6 +29,8 @@ pub(super) type Open = dyn Fn(&GraphFile, Device, usize) -> Result<Session, Stri
 /// What it takes to do without a device, and to get it back.
 pub(super) struct Standby {
     files: Vec<GraphFile>,
+    /// What runs at first: whatever takes its place must look like it.
+    graphs: Arc<[GraphInfo]>,
     /// The device that may be lost.
     pub device: Device,
     /// Whether the CPU may not take over.
@@ -50,9 +52,16 @@ pub(super) struct Watch {
 }
 
 impl Standby {
-    pub fn new(files: Vec<GraphFile>, device: Device, required: bool, threads: usize, open: Box<Open>) -> Self {
+    pub fn new(
+        files: Vec<GraphFile>,
+        graphs: Arc<[GraphInfo]>,
+        device: Device,
+        required: bool,
+        threads: usize,
+        open: Box<Open>,
+    ) -> Self {
         let watch = Watch { spare: None, pause: FIRST_PAUSE, regained: None, closed: false, thread: None };
-        Self { files, device, required, threads, open, watch: Mutex::new(watch), changed: Condvar::new() }
+        Self { files, graphs, device, required, threads, open, watch: Mutex::new(watch), changed: Condvar::new() }
     }
 
     /// A reader that panics leaves nothing half done.
@@ -99,10 +108,20 @@ impl Standby {
         !waited.unwrap_or_else(PoisonError::into_inner).0.closed
     }
 
+    /// Sessions of all graphs on this device.
+    fn open_all(&self, device: Device) -> Result<Vec<Session>, String> {
+        let sessions = open_all(&self.files, device, self.threads, &self.open).map_err(|(_, cause)| cause)?;
+        for ((file, session), graph) in self.files.iter().zip(&sessions).zip(&*self.graphs) {
+            let other = graph::describe(&file.on(device).path, session).map_err(|error| error.to_string())?;
+            graph.check_ports(&other)?;
+        }
+        Ok(sessions)
+    }
+
     /// Tries to get the device back until it is there.
     fn regain(&self, try_out: impl Fn(&mut [Session]) -> Result<(), String>, take_over: impl FnOnce(Vec<Session>)) {
         while self.wait() {
-            let sessions = open_all(&self.files, self.device, self.threads, &self.open).map_err(|(_, cause)| cause);
+            let sessions = self.open_all(self.device);
             let sessions = sessions.and_then(|mut sessions| try_out(&mut sessions).map(|()| sessions));
             let mut watch = self.watch();
             match sessions {
@@ -125,7 +144,7 @@ impl Watch {
     pub fn cpu_sessions(&mut self, standby: &Standby) -> Result<Vec<Session>, String> {
         match self.spare.take() {
             Some(sessions) => Ok(sessions),
-            None => open_all(&standby.files, Device::Cpu, standby.threads, &standby.open).map_err(|(_, cause)| cause),
+            None => standby.open_all(Device::Cpu),
         }
     }
 
@@ -156,7 +175,7 @@ impl Watch {
     }
 }
 
-/// Sessions of all graphs on one device.
+/// Sessions of all graphs on one device, each of the file that is meant for it.
 ///
 /// # Errors
 /// The first file that does not load, and why.
@@ -166,7 +185,8 @@ pub(super) fn open_all<'a>(
     threads: usize,
     open: &Open,
 ) -> Result<Vec<Session>, (&'a GraphFile, String)> {
-    files.iter().map(|file| open(file, device, threads).map_err(|cause| (file, cause))).collect()
+    let files = files.iter().map(|file| file.on(device));
+    files.map(|file| open(file, device, threads).map_err(|cause| (file, cause))).collect()
 }
 
 #[cfg(test)]
@@ -176,7 +196,7 @@ mod tests {
     /// Of a device without graphs, which is back at the first try.
     fn standby() -> Arc<Standby> {
         let open = |_: &GraphFile, _, _| unreachable!("there are no files");
-        Arc::new(Standby::new(vec![], Device::Cuda, false, 1, Box::new(open)))
+        Arc::new(Standby::new(vec![], Arc::new([]), Device::Cuda, false, 1, Box::new(open)))
     }
 
     #[test]

@@ -105,7 +105,7 @@ enum Turn {
 
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
-    sha256s: Vec<String>,
+    files: Vec<Vec<(Option<Device>, String)>>,
     device: DeviceRequest,
     /// Without the CPU to fall back on it is another worker.
     required: bool,
@@ -141,7 +141,7 @@ impl Worker {
             _ => options.device,
         };
         let key = Key {
-            sha256s: files.iter().map(|file| file.sha256.clone()).collect(),
+            files: files.iter().map(GraphFile::identity).collect(),
             device,
             required: device.named().is_some_and(|device| options.requires(device)),
             threads: options.threads,
@@ -433,7 +433,7 @@ impl Worker {
         let graphs = files
             .iter()
             .zip(&sessions)
-            .map(|(file, session)| graph::describe(&file.path, session))
+            .map(|(file, session)| graph::describe(&file.on(device).path, session))
             .collect::<Result<Arc<[_]>, _>>()?;
         let lane = |(session, graph): (Session, &GraphInfo)| {
             let is_free = |port: &Port| port.shape.first() == Some(&None);
@@ -443,7 +443,8 @@ impl Worker {
         };
         let lanes = sessions.into_iter().zip(&*graphs).map(lane).collect();
         let required = options.requires(device);
-        let standby = || Arc::new(Standby::new(files, device, required, options.threads, open));
+        let known = graphs.clone();
+        let standby = || Arc::new(Standby::new(files, known, device, required, options.threads, open));
         Ok(Self {
             graphs,
             lanes,
@@ -836,6 +837,33 @@ pub(crate) mod tests {
         wait_until(|| worker.placement() == Placement::on(Device::Cuda));
         assert_eq!(devices(&worker), [Device::Cuda; 2]);
         assert_eq!(encode(&worker, &[BRIGHT]), Ok(vec![BRIGHT]));
+    }
+
+    /// A worker of `cuda`, which is really the CPU, where the first file stands in the place of the second.
+    fn with_other_file_on_cuda(other: &str, file: &str) -> Worker {
+        let mut graph = GraphFile::read(&data(file)).unwrap();
+        graph.on.insert(Device::Cuda, GraphFile::read(&data(other)).unwrap());
+        let options = SessionOptions { device: DeviceRequest::Cuda, require_device: false, threads: 1 };
+        let open = |file: &GraphFile, _, threads| graph::open(file, Device::Cpu, threads);
+        Worker::start_with(vec![graph], &options, vec![Device::Cuda, Device::Cpu], Box::new(open)).unwrap()
+    }
+
+    #[test]
+    fn each_device_runs_the_file_that_is_meant_for_it() {
+        let worker = with_other_file_on_cuda("encoder-lost.onnx", "encoder.onnx");
+        assert!(worker.graphs()[0].path.ends_with("encoder-lost.onnx"));
+        assert_eq!(encode(&worker, &[DARK]), Ok(vec![DARK]));
+        assert_eq!(worker.placement(), Placement::on(Device::Cuda));
+        assert_eq!(encode(&worker, &[BRIGHT]), Ok(vec![BRIGHT]), "the CPU's own can do it");
+        assert_eq!(worker.placement().active, Some(Device::Cpu));
+    }
+
+    #[test]
+    fn a_file_of_another_form_does_not_take_over() {
+        let worker = with_other_file_on_cuda("encoder-lost.onnx", "encoder-20.onnx");
+        assert_eq!(encode(&worker, &[DARK]), Ok(vec![DARK]));
+        assert!(matches!(encode(&worker, &[BRIGHT]), Err(InferenceError::Run { .. })));
+        assert_eq!(worker.placement(), Placement::on(Device::Cuda));
     }
 
     #[test]

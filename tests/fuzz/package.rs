@@ -11,7 +11,7 @@ use crate::common::{Package, data, sha256};
 use crate::{any_damage, damaged, fuzz};
 
 /// Values that somebody may try.
-const TRIED: [&str; 30] = [
+const TRIED: [&str; 31] = [
     "0",
     "-1",
     "1e308",
@@ -36,6 +36,7 @@ const TRIED: [&str; 30] = [
     "\"five-point\"",
     "[head]\n",
     "[whole]\n",
+    "[encoder.on.cuda]\nfile = \"../encoder.onnx\"\nsha256 = ",
     "[[head]]\n",
     "[calibration]\n",
     "\nslope = -1.0\n",
@@ -59,9 +60,9 @@ fn is_sound(package: &ModelPackage) -> Result<(), TestCaseError> {
     prop_assert!(calibration.authentic_threshold <= calibration.fake_threshold && calibration.fake_threshold <= 1.0);
     let likely = calibration.probability(3.0);
     prop_assert!((0.0..=1.0).contains(&likely) && likely >= calibration.probability(-3.0));
-    for graph in package.graphs.all() {
-        prop_assert_eq!(graph.path.parent(), Some(package.dir.as_path()));
-        let (real, dir) = (graph.path.canonicalize().unwrap(), package.dir.canonicalize().unwrap());
+    for file in package.graphs.all().into_iter().flat_map(|graph| graph.on.values().chain([&graph.file])) {
+        prop_assert_eq!(file.path.parent(), Some(package.dir.as_path()));
+        let (real, dir) = (file.path.canonicalize().unwrap(), package.dir.canonicalize().unwrap());
         prop_assert_eq!(real.parent(), Some(dir.as_path()));
     }
     Ok(())

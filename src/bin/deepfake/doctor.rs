@@ -260,7 +260,7 @@ fn models(default: &str, runtime_works: bool) -> (Vec<Check>, Option<PathBuf>) {
             Ok(package) => {
                 if is_default {
                     let size = |path: &PathBuf| path.metadata().map_or(u64::MAX, |metadata| metadata.len());
-                    graph = package.graphs.all().into_iter().map(|graph| graph.path.clone()).min_by_key(size);
+                    graph = package.graphs.all().into_iter().map(|graph| graph.file.path.clone()).min_by_key(size);
                 }
                 if runtime_works { try_model(name, package) } else { Check::ok(GROUP, name, about(&package)) }
             }

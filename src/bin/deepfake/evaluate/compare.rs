@@ -37,7 +37,7 @@ impl Cost {
         const WARM: usize = 3;
         const RUNS: usize = 15;
         let bytes: u64 =
-            package.graphs.all().iter().map(|graph| graph.path.metadata().map_or(0, |about| about.len())).sum();
+            package.graphs.all().iter().map(|graph| graph.file.path.metadata().map_or(0, |about| about.len())).sum();
         let model = Model::load(package.clone(), options)?;
         let on_cpu = model.device() == gstdeepfake::inference::Device::Cpu;
         let input = &package.input;

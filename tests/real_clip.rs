@@ -4,6 +4,7 @@ mod common;
 
 use common::{clip, init};
 use gst::prelude::*;
+use gst_video::prelude::*;
 use gstdeepfake::analysis::detector::{Detection, FaceDetector, Picture};
 use gstdeepfake::analysis::verdict::State;
 use gstdeepfake::inference::{DeviceRequest, SessionOptions, places};
@@ -176,6 +177,69 @@ fn repacked_pixels_give_the_same_scores() {
         let worst = difference("l40", &format!("videoconvert ! video/x-raw,{caps} !"), "");
         assert!(worst <= 0.01, "{caps} differs by {worst}");
     }
+}
+
+/// The clip's I420 frames, limited range, with the PTS of each.
+fn decoded(frames: usize) -> (gst_video::VideoInfo, Vec<gst::Buffer>) {
+    init();
+    let pipeline = gst::parse::launch(&format!(
+        "filesrc location=\"{}\" ! decodebin ! video/x-raw,format=I420 ! appsink name=sink sync=false",
+        clip(WOMAN).display()
+    ));
+    let pipeline = pipeline.unwrap().downcast::<gst::Pipeline>().unwrap();
+    let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let samples: Vec<_> = std::iter::from_fn(|| sink.pull_sample().ok()).take(frames).collect();
+    pipeline.set_state(gst::State::Null).unwrap();
+    let info = gst_video::VideoInfo::from_caps(samples[0].caps().unwrap()).unwrap();
+    (info, samples.iter().map(|sample| sample.buffer().unwrap().copy_deep().unwrap()).collect())
+}
+
+/// R, G, B of each pixel as the formulas of ITU-R BT.601 say, rounded once; a pixel's chroma is that of the four that share it.
+fn exactly_converted(info: &gst_video::VideoInfo, buffer: &gst::Buffer) -> gst::Buffer {
+    let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, info).unwrap();
+    let sample = |plane: u32, x: usize, y: usize| {
+        f64::from(frame.plane_data(plane).unwrap()[y * frame.plane_stride()[plane as usize] as usize + x])
+    };
+    let (width, height) = (info.width() as usize, info.height() as usize);
+    let stride = (3 * width).next_multiple_of(4);
+    let mut pixels = vec![0; stride * height];
+    for y in 0..height {
+        for x in 0..width {
+            let luma = (sample(0, x, y) - 16.0) / 219.0;
+            let (u, v) = ((sample(1, x / 2, y / 2) - 128.0) / 224.0, (sample(2, x / 2, y / 2) - 128.0) / 224.0);
+            let rgb = [luma + 1.402 * v, luma - 0.344136 * u - 0.714136 * v, luma + 1.772 * u];
+            let place = y * stride + 3 * x;
+            pixels[place..place + 3].copy_from_slice(&rgb.map(|value| (255.0 * value).round().clamp(0.0, 255.0) as u8));
+        }
+    }
+    let mut converted = gst::Buffer::from_slice(pixels);
+    converted.get_mut().unwrap().set_pts(buffer.pts());
+    converted
+}
+
+/// What `deepfakedetect` with the default model scores in these frames.
+fn scores(caps: gst::Caps, frames: Vec<gst::Buffer>) -> Vec<f64> {
+    let element = gst::parse::launch("deepfakedetect model=l40 device=cpu threads=1 mode=sync on-error=fail").unwrap();
+    let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
+    harness.set_src_caps(caps);
+    let reports = frames.into_iter().filter_map(|frame| meta::read(&harness.push_and_pull(frame).unwrap()));
+    reports.flat_map(|report| report.faces).filter_map(|face| face.score).collect()
+}
+
+#[test]
+fn exactly_converted_pixels_give_the_same_scores() {
+    let (info, frames) = decoded(90);
+    assert_eq!(info.colorimetry().matrix(), gst_video::VideoColorMatrix::Bt601);
+    let rgb = gst_video::VideoInfo::builder(gst_video::VideoFormat::Rgb, info.width(), info.height()).fps(info.fps());
+    let converted = frames.iter().map(|frame| exactly_converted(&info, frame)).collect();
+    let converted = scores(rgb.build().unwrap().to_caps().unwrap(), converted);
+    let plain = scores(info.to_caps().unwrap(), frames);
+    assert!(plain.len() > 30, "{}", plain.len());
+    assert_eq!(plain.len(), converted.len());
+    let worst = plain.iter().zip(&converted).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    println!("scores move by up to {worst}");
+    assert!(worst <= 0.01, "{worst}");
 }
 
 /// videoconvert's quick ways to RGB and to BT.709 compute in bytes: colours come out 1 to 4 levels darker than the standards' formulas

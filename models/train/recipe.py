@@ -36,7 +36,7 @@ class Recipe:
     encoder_rate: float = 1e-3
     encoder_keep: float = 0.995  # of the moving average of the weights
     encoder_weights: str = later("best")  # of the averages kept: the one "best" on dev, the "last", or the "mean" of both
-    begin_with: str = later("")  # the model whose encoder's weights the encoder starts from; of several, joined by +, their mean
+    begin_with: str = later("")  # the model whose encoder's weights the encoder starts from
     still_share: float = 0.0  # share of pseudo-fakes that are made from photographs; needs encoder_frames = 1
     mask_weight: float = 0.0  # of the loss that asks where a pseudo-fake was changed; the encoder then has `with_mask`
 

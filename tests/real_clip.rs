@@ -255,8 +255,8 @@ fn exactly_converted_pixels_give_nearly_the_same_scores() {
     assert_eq!(plain.len(), converted.len());
     let worst = plain.iter().zip(&converted).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     println!("scores move by up to {worst}");
-    // The aim is 0.01. Rounding, here and in the sampler, moves a crop's colours by 0.6 levels, and l40 0.2.0 minds even that.
-    assert!(worst <= 0.05, "{worst}");
+    // The aim is 0.01. What is left is that RGB was rounded, and that a box which moved by a hair may move its crop by two pixels.
+    assert!(worst <= 0.03, "{worst}");
 }
 
 /// videoconvert's quick ways to RGB and to BT.709 compute in bytes: colours come out 1 to 4 levels darker than the standards' formulas

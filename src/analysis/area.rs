@@ -12,9 +12,34 @@ const GREATEST_RATIO: usize = 250;
 /// Output rows that are made together: 32-bit numbers in the widest vectors that many processors have.
 const LANES: usize = 8;
 
-/// Added to a float that a byte can hold, this leaves it in the lowest bits, rounded; halves to even numbers, without which
+/// Added to a float that 16 bits can hold, this leaves it in the lowest bits, rounded; halves to even numbers, without which
 /// chroma that is halved in one direction alone would be too high by a quarter on average.
 const ROUNDS: f32 = (3 << 22) as f32;
+
+/// What an average of bytes is rounded to.
+pub trait Level: Copy + Default {
+    /// Of a level of 0..255.
+    fn rounded(level: f32) -> Self;
+}
+
+/// Whole levels.
+impl Level for u8 {
+    #[inline(always)]
+    fn rounded(level: f32) -> Self {
+        (level + ROUNDS).to_bits() as Self
+    }
+}
+
+/// Levels times [`FINE`].
+impl Level for u16 {
+    #[inline(always)]
+    fn rounded(level: f32) -> Self {
+        (level * FINE as f32 + ROUNDS).to_bits() as Self
+    }
+}
+
+/// Parts of a level that 16 bits tell apart.
+pub const FINE: u16 = 256;
 
 /// The pixels that one output pixel covers along one axis: some in whole, and a part of one at either end.
 #[derive(Clone, Copy)]
@@ -81,7 +106,7 @@ pub struct Shrinker {
     /// For each sample of a row, those sums for [`LANES`] output rows.
     row_sums: Vec<[i32; LANES]>,
     /// What comes out for each sample of those rows.
-    block: Vec<[u8; LANES]>,
+    block: Vec<[f32; LANES]>,
 }
 
 impl Shrinker {
@@ -91,29 +116,29 @@ impl Shrinker {
         fits(source.0, target.0) && fits(source.1, target.1)
     }
 
-    /// Shrinks samples of `CHANNELS` bytes to `width` columns, and as many rows as `target` has, without gaps.
+    /// Shrinks samples of `CHANNELS` bytes to `width` columns of as many [levels](Level), and as many rows as `target` has, without gaps.
     ///
     /// # Panics
     /// If the plane is too short, or the sizes are not [taken](Self::takes).
-    pub fn shrink<const CHANNELS: usize>(&mut self, source: &Part, width: usize, target: &mut [u8]) {
+    pub fn shrink<const CHANNELS: usize, L: Level>(&mut self, source: &Part, width: usize, target: &mut [L]) {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has what the function is compiled for.
-            return unsafe { self.shrink_avx2::<CHANNELS>(source, width, target) };
+            return unsafe { self.shrink_avx2::<CHANNELS, L>(source, width, target) };
         }
-        self.shrink_anywhere::<CHANNELS>(source, width, target);
+        self.shrink_anywhere::<CHANNELS, L>(source, width, target);
     }
 
     /// The same code with vectors twice as wide as those that every x86-64 has.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    fn shrink_avx2<const CHANNELS: usize>(&mut self, source: &Part, width: usize, target: &mut [u8]) {
-        self.shrink_anywhere::<CHANNELS>(source, width, target);
+    fn shrink_avx2<const CHANNELS: usize, L: Level>(&mut self, source: &Part, width: usize, target: &mut [L]) {
+        self.shrink_anywhere::<CHANNELS, L>(source, width, target);
     }
 
     /// Inlined, as what it calls, so that it is compiled for whatever the caller is.
     #[inline(always)]
-    fn shrink_anywhere<const CHANNELS: usize>(&mut self, source: &Part, width: usize, target: &mut [u8]) {
+    fn shrink_anywhere<const CHANNELS: usize, L: Level>(&mut self, source: &Part, width: usize, target: &mut [L]) {
         let (columns, rows) = source.size;
         let height = target.len() / (width * CHANNELS);
         assert!(Self::takes((columns, rows), (width, height)), "{columns}×{rows} to {width}×{height}");
@@ -125,7 +150,7 @@ impl Shrinker {
         // Brings sums of any number of rows to about the same size.
         let shift = rows.div_ceil(height).next_power_of_two().trailing_zeros();
         self.row_sums.resize(columns * CHANNELS, [0; LANES]);
-        self.block.resize(width * CHANNELS, [0; LANES]);
+        self.block.resize(width * CHANNELS, [0.0; LANES]);
         let strips = self.down.chunks(LANES).zip(target.chunks_mut(width * CHANNELS * LANES));
         for (spans, target) in strips {
             let mut scales = [0.0; LANES];
@@ -150,7 +175,7 @@ impl Shrinker {
             }
             for (lane, target) in target.chunks_exact_mut(width * CHANNELS).enumerate() {
                 for (target, block) in target.iter_mut().zip(&self.block) {
-                    *target = block[lane];
+                    *target = L::rounded(block[lane]);
                 }
             }
         }
@@ -174,7 +199,7 @@ fn shrink_columns<const CHANNELS: usize>(
     row_sums: &[[i32; LANES]],
     span: &Span,
     scales: &[f32; LANES],
-    block: &mut [[u8; LANES]],
+    block: &mut [[f32; LANES]],
 ) {
     let at = |column: u32, channel: usize| &row_sums[column as usize * CHANNELS + channel];
     for (channel, block) in block.iter_mut().enumerate() {
@@ -189,7 +214,7 @@ fn shrink_columns<const CHANNELS: usize>(
         for lane in 0..LANES {
             let ends = head[lane] * span.head.1 as i32 + tail[lane] * span.tail.1 as i32;
             let total = (whole[lane] as f32 * ONE as f32 + ends as f32) * span.scale;
-            block[lane] = (total * scales[lane] + ROUNDS).to_bits() as u8;
+            block[lane] = total * scales[lane];
         }
     }
 }
@@ -256,21 +281,21 @@ mod tests {
         part_shrunk(&Part { plane, inner: size, before: (0, 0), size }, channels, width, height)
     }
 
-    fn part_shrunk(part: &Part, channels: usize, width: usize, height: usize) -> Vec<u8> {
-        let mut target = vec![0; width * height * channels];
+    fn part_shrunk<L: Level + PartialEq>(part: &Part, channels: usize, width: usize, height: usize) -> Vec<L> {
+        let mut target = vec![L::default(); width * height * channels];
         let mut plain = target.clone();
         let mut shrinker = Shrinker::default();
         match channels {
-            1 => shrinker.shrink::<1>(part, width, &mut target),
-            2 => shrinker.shrink::<2>(part, width, &mut target),
-            3 => shrinker.shrink::<3>(part, width, &mut target),
-            _ => shrinker.shrink::<4>(part, width, &mut target),
+            1 => shrinker.shrink::<1, L>(part, width, &mut target),
+            2 => shrinker.shrink::<2, L>(part, width, &mut target),
+            3 => shrinker.shrink::<3, L>(part, width, &mut target),
+            _ => shrinker.shrink::<4, L>(part, width, &mut target),
         }
         match channels {
-            1 => shrinker.shrink_anywhere::<1>(part, width, &mut plain),
-            2 => shrinker.shrink_anywhere::<2>(part, width, &mut plain),
-            3 => shrinker.shrink_anywhere::<3>(part, width, &mut plain),
-            _ => shrinker.shrink_anywhere::<4>(part, width, &mut plain),
+            1 => shrinker.shrink_anywhere::<1, L>(part, width, &mut plain),
+            2 => shrinker.shrink_anywhere::<2, L>(part, width, &mut plain),
+            3 => shrinker.shrink_anywhere::<3, L>(part, width, &mut plain),
+            _ => shrinker.shrink_anywhere::<4, L>(part, width, &mut plain),
         }
         assert!(target == plain, "what it is compiled for makes a difference");
         target
@@ -316,6 +341,12 @@ mod tests {
             let theirs = by_opencv(&source, columns, channels, width, height);
             let worst = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
             prop_assert!(worst <= 1, "off by {}", worst);
+            let size = (columns, rows);
+            let part = Part { plane: Plane { data: &source, stride: columns * channels }, inner: size, before: (0, 0), size };
+            let fine: Vec<u16> = part_shrunk(&part, channels, width, height);
+            // To the nearest whole level of what was not rounded; the sums of rows keep 7 bits behind the point.
+            let of_fine = fine.iter().zip(&ours).map(|(fine, ours)| (f32::from(*fine) / f32::from(FINE) - f32::from(*ours)).abs());
+            prop_assert!(of_fine.fold(0.0, f32::max) <= 0.502);
         }
     }
 
@@ -332,7 +363,7 @@ mod tests {
             let part = Part { plane: Plane { data: &data, stride }, inner, before, size };
             let part_of = |whole: usize, share: f64| ((whole as f64 * share) as usize).max(1);
             let (width, height) = (part_of(size.0, smaller.0), part_of(size.1, smaller.1));
-            prop_assert_eq!(part_shrunk(&part, channels, width, height), shrunk(&padded(&part, channels), size.0, channels, width, height));
+            prop_assert_eq!(part_shrunk::<u8>(&part, channels, width, height), shrunk(&padded(&part, channels), size.0, channels, width, height));
         }
     }
 

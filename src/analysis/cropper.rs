@@ -79,10 +79,16 @@ impl CropSpec {
 }
 
 /// Cuts crops out of frames. Keeps its buffers between calls.
-#[derive(Default)]
 pub struct Cropper {
     sampler: Sampler,
     turned: Mat,
+}
+
+impl Default for Cropper {
+    fn default() -> Self {
+        // Detectors see less of a difference than models do: theirs need not be fine.
+        Self { sampler: Sampler::fine(), turned: Mat::default() }
+    }
 }
 
 impl Cropper {

@@ -11,7 +11,7 @@ use opencv::prelude::*;
 use serde::Deserialize;
 
 use super::AnalysisError;
-use super::area::{self, Part, Shrinker};
+use super::area::{self, FINE, Level, Part, Shrinker};
 use super::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
 
 /// Order of the three channels of a sampled picture.
@@ -94,13 +94,21 @@ impl Layout {
 /// Samples parts of frames. Keeps its buffers, so that sampling the same format and size again allocates nothing.
 #[derive(Default)]
 pub struct Sampler {
+    fine: bool,
     resizer: Resizer,
     resized: Vector<Mat>,
     merged: Mat,
+    converted: Mat,
     picture: Mat,
 }
 
 impl Sampler {
+    /// One that rounds only once, in the end: what a format stores in YUV is not rounded before it is RGB, as what it stores in RGB is not.
+    /// Takes more time.
+    pub fn fine() -> Self {
+        Self { fine: true, ..Self::default() }
+    }
+
     /// The part `rect` of `frame`, scaled to `width`×`height` pixels: interleaved 8-bit RGB or BGR, full range, rows without gaps.
     ///
     /// Shrinking averages areas, enlarging interpolates linearly.
@@ -117,7 +125,9 @@ impl Sampler {
     ) -> Result<&[u8], AnalysisError> {
         let layout = Layout::of(frame.format);
         let size = Size::new(width as i32, height as i32);
-        self.make_room(&layout, size)?;
+        let convert = layout.yuv || (frame.format == PixelFormat::Gray8 && frame.range == ColorRange::Limited);
+        let depth = if self.fine && convert { core::CV_16U } else { core::CV_8U };
+        self.make_room(&layout, depth, size)?;
         for (index, samples) in layout.samples.iter().enumerate() {
             // A Mat is a counted reference: this writes into the one that the vector holds.
             let mut resized = self.resized.get(index)?;
@@ -125,14 +135,19 @@ impl Sampler {
         }
 
         let [first, second, third] = layout.channels;
-        let convert = layout.yuv || (frame.format == PixelFormat::Gray8 && frame.range == ColorRange::Limited);
         if convert {
             if layout.samples.len() == 3 {
                 core::merge(&self.resized, &mut self.merged)?;
             } else {
                 core::mix_channels(&self.resized, &mut self.merged, &[first, 0, second, 1, third, 2])?;
             }
-            core::transform(&self.merged, &mut self.picture, &conversion(frame, order)?)?;
+            if depth == core::CV_16U {
+                let one = f64::from(FINE);
+                core::transform(&self.merged, &mut self.converted, &conversion(frame, order, one)?)?;
+                self.converted.convert_to(&mut self.picture, core::CV_8U, 1.0 / one, 0.0)?;
+            } else {
+                core::transform(&self.merged, &mut self.picture, &conversion(frame, order, 1.0)?)?;
+            }
         } else {
             let (r, b) = match order {
                 ChannelOrder::Rgb => (0, 2),
@@ -144,19 +159,21 @@ impl Sampler {
     }
 
     /// Makes the buffers fit the format and size. Does nothing when they do already.
-    fn make_room(&mut self, layout: &Layout, size: Size) -> Result<(), AnalysisError> {
+    fn make_room(&mut self, layout: &Layout, depth: i32, size: Size) -> Result<(), AnalysisError> {
         let fits = self.picture.size()? == size
             && self.resized.len() == layout.samples.len()
             && layout.samples.iter().enumerate().all(|(index, samples)| {
-                self.resized.get(index).is_ok_and(|resized| resized.channels() == samples.channels)
+                let typ = core::CV_MAKETYPE(depth, samples.channels);
+                self.resized.get(index).is_ok_and(|resized| resized.typ() == typ)
             });
         if fits {
             return Ok(());
         }
-        let blank = |channels| Mat::new_size_with_default(size, core::CV_8UC(channels), Scalar::default());
-        self.resized = layout.samples.iter().map(|samples| blank(samples.channels)).collect::<Result<_, _>>()?;
-        self.merged = blank(3)?;
-        self.picture = blank(3)?;
+        let blank =
+            |depth, channels| Mat::new_size_with_default(size, core::CV_MAKETYPE(depth, channels), Scalar::default());
+        self.resized = layout.samples.iter().map(|samples| blank(depth, samples.channels)).collect::<Result<_, _>>()?;
+        self.merged = blank(depth, 3)?;
+        self.picture = blank(core::CV_8U, 3)?;
         Ok(())
     }
 }
@@ -228,16 +245,19 @@ impl Border {
 struct Resizer {
     padded: Mat,
     halved: [Mat; 2],
+    widened: Mat,
     shrinker: Shrinker,
 }
 
 impl Resizer {
-    /// Scales `source` with its border to the size that `target` has.
+    /// Scales `source`, of 8 bits, with its border to the size that `target` has. If that has 16 bits, to parts of levels.
     fn resize(&mut self, source: &Mat, border: Border, target: &mut Mat) -> Result<(), AnalysisError> {
-        let Self { padded, halved: [halved, spare], shrinker } = self;
+        let Self { padded, halved: [halved, spare], widened, shrinker } = self;
+        let is_fine = target.depth() == core::CV_16U;
         let (whole, size) = (border.around(source.size()?), target.size()?);
-        // OpenCV has vector instructions for the ratio 2 alone.
-        let is_even = |source: Size| source.width % (2 * size.width) == 0 && source.height % (2 * size.height) == 0;
+        // OpenCV has vector instructions for the ratio 2 alone, and rounds after each halving.
+        let is_even =
+            |source: Size| !is_fine && source.width % (2 * size.width) == 0 && source.height % (2 * size.height) == 0;
         let (mut source, mut border) = (source, border);
         if border != Border::NONE && (is_even(whole) || !Shrinker::takes(sizes(whole), sizes(size))) {
             let Border { left, top, right, bottom } = std::mem::replace(&mut border, Border::NONE);
@@ -247,7 +267,7 @@ impl Resizer {
         }
         if border == Border::NONE {
             if source.size()? == size {
-                return Ok(source.copy_to(target)?);
+                return Ok(source.convert_to(target, target.depth(), if is_fine { FINE.into() } else { 1.0 }, 0.0)?);
             }
             while is_even(source.size()?) {
                 let half = Size::new(source.cols() / 2, source.rows() / 2);
@@ -261,6 +281,10 @@ impl Resizer {
         }
         if Shrinker::takes(sizes(border.around(source.size()?)), sizes(size)) {
             return shrink(shrinker, source, border, target);
+        }
+        if is_fine {
+            source.convert_to(widened, core::CV_16U, FINE.into(), 0.0)?;
+            source = widened;
         }
         let shrinks = source.cols() > size.width || source.rows() > size.height;
         let interpolation = if shrinks { imgproc::INTER_AREA } else { imgproc::INTER_LINEAR };
@@ -283,13 +307,29 @@ fn shrink(shrinker: &mut Shrinker, source: &Mat, border: Border, target: &mut Ma
         size: sizes(border.around(inner)),
     };
     let width = target.cols() as usize;
-    match source.channels() {
-        1 => shrinker.shrink::<1>(&part, width, target.data_bytes_mut()?),
-        2 => shrinker.shrink::<2>(&part, width, target.data_bytes_mut()?),
-        3 => shrinker.shrink::<3>(&part, width, target.data_bytes_mut()?),
-        _ => shrinker.shrink::<4>(&part, width, target.data_bytes_mut()?),
+    match target.depth() {
+        core::CV_16U => {
+            // SAFETY: the Mat owns that many samples of 16 bits, without gaps, and nobody else writes them.
+            let levels = unsafe { std::slice::from_raw_parts_mut(target.data_mut().cast::<u16>(), levels(target)) };
+            shrink_to(shrinker, &part, source.channels(), width, levels);
+        }
+        _ => shrink_to(shrinker, &part, source.channels(), width, target.data_bytes_mut()?),
     }
     Ok(())
+}
+
+/// Numbers in a Mat.
+fn levels(mat: &Mat) -> usize {
+    mat.total() * mat.channels() as usize
+}
+
+fn shrink_to<L: Level>(shrinker: &mut Shrinker, part: &Part, channels: i32, width: usize, target: &mut [L]) {
+    match channels {
+        1 => shrinker.shrink::<1, L>(part, width, target),
+        2 => shrinker.shrink::<2, L>(part, width, target),
+        3 => shrinker.shrink::<3, L>(part, width, target),
+        _ => shrinker.shrink::<4, L>(part, width, target),
+    }
 }
 
 /// Halves `source` to this size, in `target`.
@@ -312,8 +352,9 @@ fn plane(mat: &Mat) -> Result<Plane<'_>, AnalysisError> {
     Ok(Plane { data, stride })
 }
 
-/// The 3×4 matrix that turns Y, U, V and 1 (each 0..255) into R, G, B, or B, G, R. ITU-R BT.601, BT.709, BT.2020 (non-constant luminance).
-fn conversion(frame: &FrameView, order: ChannelOrder) -> Result<Mat, AnalysisError> {
+/// The 3×4 matrix that turns Y, U, V and 1 (each 0..255 times `one`) into R, G, B, or B, G, R. ITU-R BT.601, BT.709, BT.2020
+/// (non-constant luminance).
+fn conversion(frame: &FrameView, order: ChannelOrder, one: f64) -> Result<Mat, AnalysisError> {
     let (luma_black, luma_scale, chroma_scale) = match frame.range {
         ColorRange::Full => (0.0, 1.0, 1.0),
         ColorRange::Limited => (16.0, 255.0 / 219.0, 255.0 / 224.0),
@@ -332,7 +373,7 @@ fn conversion(frame: &FrameView, order: ChannelOrder) -> Result<Mat, AnalysisErr
     }
     .map(|[u, v]: [f32; 2]| {
         let (u, v) = (u * chroma_scale, v * chroma_scale);
-        [luma_scale, u, v, -luma_black * luma_scale - 128.0 * (u + v)]
+        [luma_scale, u, v, one as f32 * (-luma_black * luma_scale - 128.0 * (u + v))]
     });
     if order == ChannelOrder::Bgr {
         rows.swap(0, 2);

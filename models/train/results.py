@@ -7,9 +7,13 @@ import argparse
 import csv
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
+from . import metrics
 from .package import table
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -48,6 +52,25 @@ RATES = """\
 
 `make -C models/train rates`: dev, the same weights with 40 crops at another rate, so a window of another length. The head was trained at 15 Hz.
 """
+
+QUESTIONS = """\
+## What the original project asked
+
+AUC of the first package less that of the second, over all clips, in pairs. Where the interval holds 0, these clips do not tell. Whether the
+LSTM finds more than the mean of single crops does is in the tables "Mean of single crops" above.
+"""
+
+ASKED = [
+    ("Does the Laplacian say more than the picture?", "cnn-lstm-laplacian", "cnn-lstm"),
+    ("", "cnn3-laplacian", "cnn3"),
+    ("Does the noise residual?", "cnn-lstm-noise", "cnn-lstm"),
+    ("Does a window say more than a frame?", "cnn-lstm", "cnn3"),
+    ("Which of ImageNet's networks carries over best?", "xception-dense", "inceptionv3-dense"),
+    ("", "xception-dense", "resnet50-rnn"),
+    ("", "inceptionv3-dense", "resnet50-rnn"),
+    ("Does one that knows faces carry over better?", "facenet-dense", "inceptionv3-dense"),
+    ("", "facenet-dense", "xception-dense"),
+]
 
 ABLATIONS = """\
 ## What the parts of l40's recipe are worth
@@ -95,8 +118,11 @@ def robustness(folder: Path) -> str:
             ]
             for row in csv.DictReader(stream)
         ]
-    plots = sorted(folder.glob("robustness-*.svg"))
-    pictures = [picture(plot, f"results-{plot.name}", f"AUC of clips made worse: {plot.stem.removeprefix('robustness-')}") for plot in plots]
+    steps = Counter(row[0].split()[0] for row in rows)
+    plots = {plot: plot.stem.removeprefix("robustness-") for plot in sorted(folder.glob("robustness-*.svg"))}
+    pictures = [
+        picture(plot, f"results-{plot.name}", f"AUC of clips made worse: {kind}") for plot, kind in plots.items() if steps[kind] > 2
+    ]
     return "\n".join([ROBUSTNESS, table(["clips", "AUC", "caught", "false alarms", "abstained"], rows) + "\n", *pictures])
 
 
@@ -111,15 +137,43 @@ def rates(folder: Path) -> str:
     return f"{RATES}\n{table(['package', 'AUC', 'less that at 15 Hz', 'first score after'], rows)}\n"
 
 
+def scored(folder: Path) -> dict[str, dict[str, str]]:
+    """The clips of scores.csv that have a score, by file."""
+    with (folder / "scores.csv").open() as stream:
+        return {row["file"]: row for row in csv.DictReader(stream) if row["score"]}
+
+
+def gain(first: Path, second: Path) -> str:
+    """AUC of the first less that of the second, with its interval, over the clips that both scored."""
+    if not all((folder / "scores.csv").is_file() for folder in (first, second)):
+        return "–"
+    ours, theirs = scored(first), scored(second)
+    both = [row for file, row in ours.items() if file in theirs]
+    labels = np.asarray([row["label"] == "fake" for row in both]).astype(int)
+    scores, others = (np.asarray([float(of[row["file"]]["score"]) for row in both]) for of in (ours, theirs))
+    low, high = metrics.gain_interval(labels, scores, others, [row["group"] for row in both])
+    return f"{metrics.auc(labels, scores) - metrics.auc(labels, others):+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def questions(out: Path, splits: list[str]) -> str:
+    rows = [
+        [question, first, second, *(gain(out / f"measure-{split}" / first, out / f"measure-{split}" / second) for split in splits)]
+        for question, first, second in ASKED
+    ]
+    return f"{QUESTIONS}\n{table(['question', 'first', 'second', *splits], rows)}\n"
+
+
 def ablations(folder: Path) -> str:
     return f"{ABLATIONS}\n{(folder / 'ablations.md').read_text()}"
 
 
 def sections(out: Path) -> Iterator[str]:
     """Of what has been measured."""
-    for split in ABOUT:
-        if (folder := out / f"measure-{split}").joinpath("comparison.md").is_file():
-            yield measured(folder, split)
+    splits = [split for split in ABOUT if (out / f"measure-{split}" / "comparison.md").is_file()]
+    for split in splits:
+        yield measured(out / f"measure-{split}", split)
+    if splits:
+        yield questions(out, splits)
     for name, file, section in [
         ("robustness", "robustness.csv", robustness),
         ("rates", "comparison.json", rates),

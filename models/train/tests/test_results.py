@@ -35,10 +35,12 @@ def test_each_measurement_becomes_a_part_with_its_pictures(tmp_path: Path, docs:
         (folder / "comparison-roc.svg").write_text("<svg/>")
         (folder / "l40" / "reliability.svg").write_text("<svg/>")
     (tmp_path / "robustness").mkdir()
-    (tmp_path / "robustness" / "robustness-jpeg.svg").write_text("<svg/>")
+    for kind in ["jpeg", "blur"]:
+        (tmp_path / "robustness" / f"robustness-{kind}.svg").write_text("<svg/>")
     (tmp_path / "robustness" / "robustness.csv").write_text(
         "model,kind,value,auc,auc_low,auc_high,balanced_accuracy,tpr,fpr,clips,abstained\n"
         "l40,none,,0.8,0.7,0.9,0.6,0.3,0.04,80,1\nl40,jpeg,60,0.72,,,0.5,0.25,,80,3\n"
+        "l40,jpeg,50,0.7,,,0.5,0.25,,80,3\nl40,jpeg,40,0.6,,,0.5,0.25,,80,3\nl40,blur,2,0.7,,,0.5,0.25,,80,3\n"
     )
     written = page(tmp_path, docs, monkeypatch)
     assert written.index("figures of test") < written.index("figures of dev") < written.index("jpeg 60")
@@ -46,7 +48,23 @@ def test_each_measurement_becomes_a_part_with_its_pictures(tmp_path: Path, docs:
     assert "| jpeg 60 | 0.720 | 0.250 | – | 3 |" in written
     for name in ["results-test-roc.svg", "results-dev-reliability.svg", "results-robustness-jpeg.svg"]:
         assert (docs / name).is_file() and f"({name})" in written
+    assert "robustness-blur" not in written, "a curve of one point is none"
     assert "other rates" not in written and "recipe" not in written
+    assert "| cnn-lstm-laplacian | cnn-lstm | – | – |" in written
+
+
+def test_two_packages_are_compared_over_the_clips_that_both_scored(tmp_path: Path) -> None:
+    def scores(name: str, given: str) -> Path:
+        rows = zip("abcdef", ["real", "real", "real", "fake", "fake", "fake"], given.split(","))
+        (tmp_path / name).mkdir()
+        lines = [f"{file},{label},m,d,group-{file},{score}" for file, label, score in rows]
+        (tmp_path / name / "scores.csv").write_text("\n".join(["file,label,method,dataset,group,score", *lines]) + "\n")
+        return tmp_path / name
+
+    # Without the clip that one of them has not scored: 1 less 0.
+    first, second = scores("first", "0.1,0.2,0.99,0.7,0.8,0.9"), scores("second", "0.8,0.9,,0.1,0.2,0.3")
+    assert results.gain(first, second).startswith("+1.000 [")
+    assert results.gain(first, tmp_path / "none") == "–"
 
 
 def test_another_rate_is_set_beside_that_of_the_training(tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

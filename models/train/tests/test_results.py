@@ -78,3 +78,16 @@ def test_another_rate_is_set_beside_that_of_the_training(tmp_path: Path, docs: P
     written = page(tmp_path, docs, monkeypatch)
     assert "| l40 | 0.830 [0.750, 0.920] | – | 1.3 s |" in written
     assert "| l40-30hz | 0.800 | -0.030 [-0.070, +0.010] | – |" in written
+
+
+def test_the_original_task_is_deepfakes_against_reals_of_one_set(tmp_path: Path) -> None:
+    header = "file,label,method,dataset,group,score,state"
+    for split, rows in [
+        ("dev", ["a,real,-,FF++ c23,a,0.1,authentic", "b,fake,Deepfakes,FF++ c23,b,0.6,uncertain", "c,fake,FaceSwap,FF++ c23,c,0.0,authentic"]),
+        ("test", ["d,real,-,DFD c23,d,0.99,fake", "e,fake,Deepfakes,FF++ c23,e,0.9,fake"]),
+    ]:
+        (tmp_path / split / "tiny").mkdir(parents=True)
+        (tmp_path / split / "tiny" / "scores.csv").write_text("\n".join([header, *rows]) + "\n")
+    written = results.original_task([tmp_path / "dev", tmp_path / "test"])
+    assert "| tiny | 1 / 2 | 1.000 [" in written and "| 0.667 |" in written
+    assert results.original_task([tmp_path / "none"]) == ""

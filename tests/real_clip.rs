@@ -1,6 +1,8 @@
 //! `deepfakedetect` on video of a real person, with the installed detector and model.
 
 mod common;
+#[path = "common/video.rs"]
+mod video;
 
 use common::{clip, init};
 use gst::prelude::*;
@@ -73,25 +75,11 @@ fn the_same_clip_gives_the_same_scores_bit_for_bit() {
 
 /// Frames of the clip, 320 pixels wide, as the detector sees them.
 fn pictures(name: &str, frames: usize) -> Vec<gst_video::video_frame::VideoFrame<gst_video::video_frame::Readable>> {
-    gst::init().unwrap();
-    let pipeline = gst::parse::launch(&format!(
-        "filesrc location=\"{}\" ! decodebin ! videoscale ! videoconvert ! video/x-raw,format=RGB,width=320,height=180 ! \
-         appsink name=sink sync=false",
+    let elements = format!(
+        "filesrc location=\"{}\" ! decodebin ! videoscale ! videoconvert ! video/x-raw,format=RGB,width=320,height=180",
         clip(name).display()
-    ))
-    .unwrap()
-    .downcast::<gst::Pipeline>()
-    .unwrap();
-    let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
-    pipeline.set_state(gst::State::Playing).unwrap();
-    let samples = std::iter::from_fn(|| sink.pull_sample().ok()).take(frames);
-    let frames = samples.map(|sample| {
-        let info = gst_video::VideoInfo::from_caps(sample.caps().unwrap()).unwrap();
-        gst_video::VideoFrame::from_buffer_readable(sample.buffer_owned().unwrap(), &info).unwrap()
-    });
-    let frames = frames.collect();
-    pipeline.set_state(gst::State::Null).unwrap();
-    frames
+    );
+    video::samples(&elements, frames).iter().map(video::frame).collect()
 }
 
 #[test]
@@ -124,6 +112,11 @@ fn noise_of_one_grey_level_does_not_move_a_box() {
     assert!(worst < 0.01, "{worst}");
 }
 
+/// The largest difference between two scores of the same frame.
+fn farthest(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
 /// The largest difference between the scores of the clip as it is and behind `convert`, frame by frame.
 #[track_caller]
 fn difference(model: &str, convert: &str, properties: &str) -> f64 {
@@ -134,7 +127,7 @@ fn difference(model: &str, convert: &str, properties: &str) -> f64 {
     let (plain, converted) = (scores(""), scores(convert));
     assert!(!plain.is_empty());
     assert_eq!(plain.len(), converted.len(), "{convert}");
-    plain.iter().zip(&converted).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+    farthest(&plain, &converted)
 }
 
 /// Formats of the clip's own pixels: nothing is converted on the way.
@@ -182,17 +175,10 @@ fn repacked_pixels_give_the_same_scores() {
 /// The clip's I420 frames, limited range, with the PTS of each.
 fn decoded(frames: usize) -> (gst_video::VideoInfo, Vec<gst::Buffer>) {
     init();
-    let pipeline = gst::parse::launch(&format!(
-        "filesrc location=\"{}\" ! decodebin ! video/x-raw,format=I420 ! appsink name=sink sync=false",
-        clip(WOMAN).display()
-    ));
-    let pipeline = pipeline.unwrap().downcast::<gst::Pipeline>().unwrap();
-    let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
-    pipeline.set_state(gst::State::Playing).unwrap();
-    let samples: Vec<_> = std::iter::from_fn(|| sink.pull_sample().ok()).take(frames).collect();
-    pipeline.set_state(gst::State::Null).unwrap();
+    let elements = format!("filesrc location=\"{}\" ! decodebin ! video/x-raw,format=I420", clip(WOMAN).display());
+    let samples = video::samples(&elements, frames);
     let info = gst_video::VideoInfo::from_caps(samples[0].caps().unwrap()).unwrap();
-    (info, samples.iter().map(|sample| sample.buffer().unwrap().copy_deep().unwrap()).collect())
+    (info, samples.iter().map(|sample| sample.buffer_owned().unwrap()).collect())
 }
 
 /// R, G, B of each pixel as the formulas of ITU-R BT.601 say, rounded once. Chroma lies in the middle of the four pixels that share it, and
@@ -253,7 +239,7 @@ fn exactly_converted_pixels_give_nearly_the_same_scores() {
     let plain = scores(info.to_caps().unwrap(), frames);
     assert!(plain.len() > 30, "{}", plain.len());
     assert_eq!(plain.len(), converted.len());
-    let worst = plain.iter().zip(&converted).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let worst = farthest(&plain, &converted);
     println!("scores move by up to {worst}");
     // The aim is 0.01. What is left is that RGB was rounded, and that a box which moved by a hair may move its crop by two pixels.
     assert!(worst <= 0.03, "{worst}");

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from . import data, leave_out, metrics, train
 from .augment import degraded, plain
 from .nets import l40
-from .package import table
+from .package import signed, table
 from .recipe import Recipe
 from .workspace import Workspace, whole
 
@@ -57,7 +57,7 @@ def row(
     gain = "–"
     if whole_recipe is not None:
         difference = metrics.auc(labels, as_is) - metrics.auc(labels, whole_recipe)
-        gain = "{:+.3f} [{:+.3f}, {:+.3f}]".format(difference, *metrics.gain_interval(labels, as_is, whole_recipe, groups))
+        gain = signed(difference, *metrics.gain_interval(labels, as_is, whole_recipe, groups))
     unknown = train.mean_logits(encoder, left_out, plain(recipe.margin), recipe, CROPS)
     unknown = np.concatenate([unknown, as_is[labels == data.REAL]])
     unknown_labels = np.asarray([data.FAKE] * len(left_out) + [data.REAL] * (labels == data.REAL).sum())

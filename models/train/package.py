@@ -257,6 +257,11 @@ def gain_sentence(measured: dict) -> str:
     return f"That the LSTM finds anything in time is not shown: {interval}."
 
 
+def signed(difference: float, low: float, high: float) -> str:
+    """A difference of two AUCs and its interval."""
+    return f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
 def table(head: list[str], rows: list[list]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from . import metrics
-from .package import table
+from .package import signed, table
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -138,10 +138,10 @@ def rates(folder: Path) -> str:
     comparison = json.loads((folder / "comparison.json").read_text())
     everything = comparison["parts"][0]
     rows = []
-    for told, metrics, less in zip(comparison["models"], everything["metrics"], [None, *everything["first_less_other"]], strict=True):
-        difference = "–" if less is None else f"{-less['auc_difference']:+.3f} [{-less['high']:+.3f}, {-less['low']:+.3f}]"
+    for told, figures, less in zip(comparison["models"], everything["metrics"], [None, *everything["first_less_other"]], strict=True):
+        difference = "–" if less is None else signed(-less["auc_difference"], -less["high"], -less["low"])
         first = told["timing"]["first_score"]
-        rows.append([told["model"], interval(*(metrics[name] for name in ("auc", "auc_low", "auc_high"))), difference, f"{first[0]:.1f} s" if first else "–"])
+        rows.append([told["model"], interval(*(figures[name] for name in ("auc", "auc_low", "auc_high"))), difference, f"{first[0]:.1f} s" if first else "–"])
     return f"{RATES}\n{table(['package', 'AUC', 'less that at 15 Hz', 'first score after'], rows)}\n"
 
 
@@ -159,12 +159,12 @@ def gain(first: Path, second: Path) -> str:
     both = [row for file, row in ours.items() if file in theirs]
     labels = np.asarray([row["label"] == "fake" for row in both]).astype(int)
     scores, others = (np.asarray([float(of[row["file"]]["score"]) for row in both]) for of in (ours, theirs))
-    low, high = metrics.gain_interval(labels, scores, others, [row["group"] for row in both])
-    return f"{metrics.auc(labels, scores) - metrics.auc(labels, others):+.3f} [{low:+.3f}, {high:+.3f}]"
+    difference = metrics.auc(labels, scores) - metrics.auc(labels, others)
+    return signed(difference, *metrics.gain_interval(labels, scores, others, [row["group"] for row in both]))
 
 
 def original_task(folders: list[Path]) -> str:
-    """Of each model that was measured on all these splits."""
+    """Of each model, over those of these splits on which it was measured."""
     rows = []
     for name in sorted(path.parent.name for path in folders[0].glob("*/scores.csv")):
         clips = [clip for folder in folders if (folder / name / "scores.csv").is_file() for clip in scored(folder / name).values()]

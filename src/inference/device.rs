@@ -3,10 +3,18 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::OnceLock;
+use std::thread::available_parallelism;
 
 use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::ep::{self, ArenaExtendStrategy, ExecutionProvider, ExecutionProviderDispatch};
 use serde::Deserialize;
+
+/// Cores that this process may use. Asked of the system once, since that reads files.
+pub fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| available_parallelism().map_or(1, usize::from))
+}
 
 /// What runs the graphs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]

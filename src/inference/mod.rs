@@ -25,7 +25,7 @@ pub mod runtime;
 mod standby;
 pub mod worker;
 
-pub use device::{Device, DeviceRequest, Placement, SessionOptions};
+pub use device::{Device, DeviceRequest, Placement, SessionOptions, cores};
 pub use error::InferenceError;
 pub use model::{Encoded, Model};
 pub use package::ModelPackage;

@@ -60,7 +60,8 @@ impl Model {
 
     /// As [`load`](Self::load), with the package's graphs already loaded.
     pub(crate) fn with_worker(package: ModelPackage, worker: Arc<Worker>) -> Result<Self, InferenceError> {
-        let outputs = check(&package.on(worker.device()), worker.graphs())?;
+        let package = package.on(worker.device());
+        let outputs = check(&package, worker.graphs())?;
         let model = Self { package, worker, outputs };
         model.try_out()?;
         Ok(model)

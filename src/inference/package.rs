@@ -387,14 +387,13 @@ impl ModelPackage {
     }
 
     /// As it is on this device: its graphs' files are those that run there.
-    pub(super) fn on(&self, device: Device) -> Self {
-        let mut package = self.clone();
-        for graph in package.graphs.all_mut() {
+    pub(super) fn on(mut self, device: Device) -> Self {
+        for graph in self.graphs.all_mut() {
             if let Some(file) = graph.on.get(&device) {
                 graph.file = file.clone();
             }
         }
-        package
+        self
     }
 
     /// `name@version`, as reports carry it.

@@ -32,17 +32,15 @@
 //! locked only if nobody else has it.
 
 use std::collections::{HashMap, VecDeque};
-use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::thread::available_parallelism;
 
 use ndarray::{ArrayD, ArrayViewD, Axis, Slice, concatenate};
 use ort::session::Session;
 
-use super::device::{Device, DeviceRequest, Placement, SessionOptions};
+use super::device::{Device, DeviceRequest, Placement, SessionOptions, cores};
 use super::error::InferenceError;
 use super::graph::{self, GraphFile, GraphInfo, Port, panic_text, show_shape};
 use super::runtime;
@@ -484,7 +482,7 @@ fn replace(lanes: &[Lane], sessions: Vec<Session>, device: Device) {
 
 /// Runs that the CPU can do at the same time with so many threads each.
 fn at_once(threads: usize) -> usize {
-    (available_parallelism().map_or(1, NonZero::get) / threads.max(1)).max(1)
+    (cores() / threads.max(1)).max(1)
 }
 
 fn lock(placement: &Mutex<Placement>) -> MutexGuard<'_, Placement> {
@@ -740,7 +738,7 @@ pub(crate) mod tests {
 
     #[test]
     fn more_threads_a_run_are_fewer_runs_at_once() {
-        let cores = available_parallelism().unwrap().get();
+        let cores = cores();
         assert_eq!([0, 1, cores, 2 * cores].map(at_once), [cores, cores, 1, 1]);
     }
 

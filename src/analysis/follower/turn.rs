@@ -4,9 +4,9 @@
 //! mosaic do, would do theirs together ever after, and shed what came due meanwhile. Whoever finds others at it searches a frame or two
 //! later instead, and from then on at another time than they.
 
-use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::available_parallelism;
+
+use crate::inference::cores;
 
 static SEARCHES: AtomicUsize = AtomicUsize::new(0);
 
@@ -16,7 +16,7 @@ pub struct Turn(());
 impl Turn {
     /// `None` while others search on half of the cores.
     pub fn take() -> Option<Self> {
-        let most = (available_parallelism().map_or(1, NonZero::get) / 2).max(1);
+        let most = (cores() / 2).max(1);
         let add = |searches| (searches < most).then_some(searches + 1);
         SEARCHES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok().then(|| Self(()))
     }
@@ -35,7 +35,7 @@ mod tests {
     #[test]
     fn a_turn_is_free_again_when_it_is_over() {
         let turns: Vec<_> = std::iter::from_fn(Turn::take).collect();
-        assert!((1..=available_parallelism().unwrap().get()).contains(&turns.len()));
+        assert!((1..=cores()).contains(&turns.len()));
         assert!(Turn::take().is_none());
         drop(turns);
         assert!(Turn::take().is_some());

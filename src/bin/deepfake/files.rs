@@ -43,11 +43,6 @@ pub fn free_space(folder: &Path) -> Result<u64> {
     Ok(u64::from(facts.f_bavail) * u64::from(facts.f_frsize))
 }
 
-/// Cores this process may use.
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

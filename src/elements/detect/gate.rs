@@ -3,9 +3,9 @@
 //! The system would let all of them go on a little at a time, and the longest, in which a whole frame is searched for new faces,
 //! would end so late that its channel sheds the next frames although there is time for all.
 
-use std::num::NonZero;
 use std::sync::{Condvar, Mutex, MutexGuard};
-use std::thread::available_parallelism;
+
+use crate::inference::cores;
 
 /// See the [module](self).
 pub struct Gate {
@@ -29,7 +29,7 @@ impl Gate {
 
     /// Waits until fewer than there are cores are inside, and everybody who asked before is or has been.
     pub fn enter(&self) -> Inside<'_> {
-        self.enter_of(available_parallelism().map_or(1, NonZero::get) as u64)
+        self.enter_of(cores() as u64)
     }
 
     fn enter_of(&self, most: u64) -> Inside<'_> {

@@ -172,7 +172,7 @@ pub fn run(args: Args) -> Result<()> {
         pool.check(&clips)?;
     }
     let subjects = subjects(&args)?;
-    let workers = args.jobs.map_or_else(files::cores, usize::from);
+    let workers = args.jobs.map_or_else(gstdeepfake::inference::cores, usize::from);
     let folder =
         |subject: &Subject| if subjects.len() == 1 { args.out.clone() } else { args.out.join(&subject.folder) };
 

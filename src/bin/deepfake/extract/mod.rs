@@ -244,7 +244,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     check_space(out, &jobs, &settings)?;
 
-    let workers = args.jobs.map_or_else(files::cores, usize::from);
+    let workers = args.jobs.map_or_else(gstdeepfake::inference::cores, usize::from);
     let progress = Progress::new(jobs.len(), "extracting");
     let mut failed: Vec<(&str, String)> = Vec::new();
     let (mut tracks, mut crops, mut without) = (0, 0, 0);

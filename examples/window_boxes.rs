@@ -121,9 +121,9 @@ fn values(face: &Detection, found: &Detection, side: f32) -> Values {
 fn look(detector: &mut FaceDetector, frame: &FrameView, window: &Window) -> Result<Vec<Detection>, Box<dyn Error>> {
     let (part, width, height) = (window.part(), window.width(), window.height());
     let mut sampler = Sampler::default();
-    let pixels = sampler.sample(frame, part, width, height, detector.order())?;
+    let pixels = sampler.sample(frame, &part, width, height, detector.order())?;
     let mut faces = detector.detect(Picture { pixels, width: width as usize, height: height as usize }, SURE / 2.0)?;
-    faces.iter_mut().for_each(|face| place(face, part, width, height));
+    faces.iter_mut().for_each(|face| place(face, &part, width, height));
     Ok(faces)
 }
 

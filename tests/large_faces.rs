@@ -7,7 +7,7 @@ use gstdeepfake::analysis::detector::{FaceDetector, Picture};
 use gstdeepfake::analysis::follower::{FOLLOWING_SIZE, FaceFollower, FollowerSettings};
 use gstdeepfake::analysis::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
 use gstdeepfake::analysis::geometry::Rect;
-use gstdeepfake::analysis::sampler::{ChannelOrder, PixelRect, Sampler};
+use gstdeepfake::analysis::sampler::{ChannelOrder, Sampler};
 use gstdeepfake::elements::frame;
 use gstdeepfake::inference::{DeviceRequest, SessionOptions, places};
 use video::frames;
@@ -28,7 +28,7 @@ fn box_in_whole(detector: &mut FaceDetector, frame: &FrameView) -> Rect {
     let scale = FOLLOWING_SIZE as f32 / frame.width as f32;
     let (width, height) = (FOLLOWING_SIZE, (frame.height as f32 * scale).round() as u32);
     let mut sampler = Sampler::default();
-    let pixels = sampler.sample(frame, PixelRect::of(frame), width, height, ChannelOrder::Rgb).unwrap();
+    let pixels = sampler.sample(frame, &frame.bounds(), width, height, ChannelOrder::Rgb).unwrap();
     let faces = detector.detect(Picture { pixels, width: width as usize, height: height as usize }, 0.5).unwrap();
     let [face] = &faces[..] else { panic!("the clip shows one face: {faces:?}") };
     let Rect { x, y, width, height } = face.rect;
@@ -71,9 +71,9 @@ fn a_second_large_face_that_comes_beside_the_first_is_found_within_a_second() {
         let video = video.as_video_frame_ref();
         let view = frame::view(&video, 0).unwrap();
         let face = box_in_whole(&mut whole, &view);
-        let (width, height) = ((face.width * 1.7) as i32, view.height as i32);
-        let part = PixelRect { x: face.center().x as i32 - width / 2, y: 0, width, height };
-        sampler.sample(&view, part, 320, 360, ChannelOrder::Rgb).unwrap().to_vec()
+        let width = face.width * 1.7;
+        let part = Rect::new(face.center().x - width / 2.0, 0.0, width, view.height as f32);
+        sampler.sample(&view, &part, 320, 360, ChannelOrder::Rgb).unwrap().to_vec()
     };
     let halves: Vec<_> = videos.iter().map(&mut half).collect();
     let empty = vec![96; halves[0].len()];

@@ -241,8 +241,8 @@ fn exactly_converted_pixels_give_nearly_the_same_scores() {
     assert_eq!(plain.len(), converted.len());
     let worst = farthest(&plain, &converted);
     println!("scores move by up to {worst}");
-    // The aim is 0.01. What is left is that RGB was rounded, and that a box which moved by a hair may move its crop by two pixels.
-    assert!(worst <= 0.03, "{worst}");
+    // The aim is 0.01. What is left is that RGB was rounded before it was sampled, and its chroma interpolated.
+    assert!(worst <= 0.02, "{worst}");
 }
 
 /// videoconvert's quick ways to RGB and to BT.709 compute in bytes: colours come out 1 to 4 levels darker than the standards' formulas

@@ -8,7 +8,7 @@ use gstdeepfake::analysis::detector::{Detection, FaceDetector, Picture};
 use gstdeepfake::analysis::follower::{FaceFollower, FollowerSettings};
 use gstdeepfake::analysis::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
 use gstdeepfake::analysis::geometry::{Point, Rect};
-use gstdeepfake::analysis::sampler::{ChannelOrder, PixelRect, Sampler};
+use gstdeepfake::analysis::sampler::{ChannelOrder, Sampler};
 use gstdeepfake::elements::frame;
 use gstdeepfake::inference::{DeviceRequest, SessionOptions, places};
 use video::frames;
@@ -31,7 +31,7 @@ fn detect(detector: &mut FaceDetector, frame: &FrameView, longest: u32) -> Vec<D
     let scale = longest as f32 / frame.width as f32;
     let (width, height) = (longest, (frame.height as f32 * scale).round() as u32);
     let mut sampler = Sampler::default();
-    let pixels = sampler.sample(frame, PixelRect::of(frame), width, height, ChannelOrder::Rgb).unwrap();
+    let pixels = sampler.sample(frame, &frame.bounds(), width, height, ChannelOrder::Rgb).unwrap();
     let picture = Picture { pixels, width: width as usize, height: height as usize };
     let mut faces = detector.detect(picture, 0.25).unwrap();
     for Detection { rect: Rect { x, y, width, height }, .. } in &mut faces {
@@ -55,16 +55,11 @@ fn heads(detector: &mut FaceDetector) -> Vec<Head> {
         let view = frame::view(&video, 0).unwrap();
         let [face] = &detect(detector, &view, 320)[..] else { panic!("the clip shows one face") };
         let (center, reach) = (face.rect.center(), face.rect.height);
-        let part = PixelRect {
-            x: (center.x - reach) as i32,
-            y: (center.y - reach) as i32,
-            width: (2.0 * reach) as i32,
-            height: (2.0 * reach) as i32,
-        };
+        let part = Rect::from_center(center, 2.0 * reach, 2.0 * reach);
         let side = (2.0 * FACE) as u32;
-        let pixels = Sampler::default().sample(&view, part, side, side, ChannelOrder::Rgb).unwrap().to_vec();
-        let to_head = side as f32 / part.width as f32;
-        let center = Point { x: (center.x - part.x as f32) * to_head, y: (center.y - part.y as f32) * to_head };
+        let pixels = Sampler::default().sample(&view, &part, side, side, ChannelOrder::Rgb).unwrap().to_vec();
+        let to_head = side as f32 / part.width;
+        let center = Point { x: (center.x - part.x) * to_head, y: (center.y - part.y) * to_head };
         Head { pixels, side: side as usize, center }
     };
     frames("WolfgangLanger_Pexels.mp4", 60).iter().map(cut_out).collect()
@@ -75,7 +70,7 @@ fn room() -> Vec<u8> {
     let frames = frames("no_face.mp4", 1);
     let video = frames[0].as_video_frame_ref();
     let view = frame::view(&video, 0).unwrap();
-    Sampler::default().sample(&view, PixelRect::of(&view), WIDTH, HEIGHT, ChannelOrder::Rgb).unwrap().to_vec()
+    Sampler::default().sample(&view, &view.bounds(), WIDTH, HEIGHT, ChannelOrder::Rgb).unwrap().to_vec()
 }
 
 /// The room with the head in it, its face centred at `at`; fades into the room around.

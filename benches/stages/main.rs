@@ -112,7 +112,7 @@ struct Seen {
 impl Seen {
     fn of(frame: &FrameView, part: &Part, order: ChannelOrder) -> Self {
         let (width, height) = (part.width(), part.height());
-        let pixels = Sampler::default().sample(frame, part.part(), width, height, order).expect("samples").to_vec();
+        let pixels = Sampler::default().sample(frame, &part.part(), width, height, order).expect("samples").to_vec();
         Self { pixels, width: width as usize, height: height as usize }
     }
 
@@ -210,7 +210,7 @@ fn of_frames(c: &mut Criterion<CpuTime>, parts: &mut Parts, form: Form) {
         b.iter(|| {
             let index = next.next().unwrap();
             for part in &made[index].windows {
-                sampler.sample(&views[index], part.part(), part.width(), part.height(), order).unwrap();
+                sampler.sample(&views[index], &part.part(), part.width(), part.height(), order).unwrap();
             }
         });
     });
@@ -219,7 +219,7 @@ fn of_frames(c: &mut Criterion<CpuTime>, parts: &mut Parts, form: Form) {
         b.iter(|| {
             let frame = &views[next.next().unwrap()];
             let part = discovery(frame);
-            sampler.sample(frame, part.part(), part.width(), part.height(), order).unwrap()[0]
+            sampler.sample(frame, &part.part(), part.width(), part.height(), order).unwrap()[0]
         });
     });
 

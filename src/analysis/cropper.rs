@@ -9,7 +9,7 @@ use super::AnalysisError;
 use super::alignment::Similarity;
 use super::frame::FrameView;
 use super::geometry::{Landmarks, Point, Rect};
-use super::sampler::{ChannelOrder, PixelRect, Sampler};
+use super::sampler::{ChannelOrder, Sampler};
 
 /// What a crop looks like.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,8 +37,8 @@ pub enum Alignment {
 /// Where in the frame a crop lies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Place {
-    /// A square with even corners, so that the chroma of subsampled formats is cut at the same place as the luma.
-    Upright(PixelRect),
+    /// A square, in pixels of the frame.
+    Upright(Rect),
     /// From pixels of the frame to pixels of the crop.
     Turned(Similarity),
 }
@@ -50,15 +50,7 @@ impl CropSpec {
     /// [`AnalysisError::NoLandmarks`] if they are needed and there are none, or all are at one place.
     pub fn place(&self, face: &Rect, landmarks: Option<&Landmarks>) -> Result<Place, AnalysisError> {
         match self.alignment {
-            Alignment::Box => {
-                let square = face.square(self.margin);
-                let even = |value: f32| (value / 2.0).round() as i32 * 2;
-                let side = even(square.width).max(2);
-                let center = square.center();
-                let half = side as f32 / 2.0;
-                let (x, y) = (even(center.x - half), even(center.y - half));
-                Ok(Place::Upright(PixelRect { x, y, width: side, height: side }))
-            }
+            Alignment::Box => Ok(Place::Upright(face.square(self.margin))),
             Alignment::FivePoint => landmarks
                 .and_then(|landmarks| Similarity::to_template(landmarks, self.width, self.height))
                 .map(Place::Turned)
@@ -70,8 +62,8 @@ impl CropSpec {
     pub fn to_crop(&self, place: &Place, point: Point) -> Point {
         match place {
             Place::Upright(part) => Point {
-                x: (point.x - part.x as f32) * self.width as f32 / part.width as f32,
-                y: (point.y - part.y as f32) * self.height as f32 / part.height as f32,
+                x: (point.x - part.x) * self.width as f32 / part.width,
+                y: (point.y - part.y) * self.height as f32 / part.height,
             },
             Place::Turned(similarity) => similarity.apply(point),
         }
@@ -79,16 +71,10 @@ impl CropSpec {
 }
 
 /// Cuts crops out of frames. Keeps its buffers between calls.
+#[derive(Default)]
 pub struct Cropper {
     sampler: Sampler,
     turned: Mat,
-}
-
-impl Default for Cropper {
-    fn default() -> Self {
-        // Detectors see less of a difference than models do: theirs need not be fine.
-        Self { sampler: Sampler::fine(), turned: Mat::default() }
-    }
 }
 
 impl Cropper {
@@ -110,7 +96,7 @@ impl Cropper {
             return Err(AnalysisError::Outside);
         }
         match spec.place(face, landmarks)? {
-            Place::Upright(part) => self.sampler.sample(frame, part, spec.width, spec.height, spec.order),
+            Place::Upright(part) => self.sampler.sample(frame, &part, spec.width, spec.height, spec.order),
             Place::Turned(similarity) => self.turn(frame, &similarity, spec),
         }
     }
@@ -132,25 +118,20 @@ impl Cropper {
         // Turning interpolates between four pixels, which is right down to half the size. What is to become smaller than that is
         // shrunk before, by averaging areas, to twice its size in the end.
         let shrink = (0.5 / similarity.scale()).max(1.0);
-        let even = |value: f32| (value.floor() as i32).div_euclid(2) * 2;
-        let border = shrink.ceil() as i32 * 2;
-        let part = PixelRect {
-            x: even(left) - border,
-            y: even(top) - border,
-            width: even(right - left) + 2 * border + 4,
-            height: even(bottom - top) + 2 * border + 4,
-        };
-        let shrunk = |side: i32| (f64::from(side) / shrink).round().max(1.0);
-        let (columns, rows) = (shrunk(part.width), shrunk(part.height));
-        let upright = self.sampler.sample(frame, part, columns as u32, rows as u32, spec.order)?;
+        // From a whole pixel on: where nothing is shrunk nothing is interpolated before it is turned.
+        let (x, y) = (f64::from(left.floor()) - 2.0 * shrink, f64::from(top.floor()) - 2.0 * shrink);
+        let side = |length: f32| (f64::from(length) / shrink).ceil() + 5.0;
+        let (columns, rows) = (side(right - left), side(bottom - top));
+        let part = Rect::new(x as f32, y as f32, (columns * shrink) as f32, (rows * shrink) as f32);
+        let upright = self.sampler.sample(frame, &part, columns as u32, rows as u32, spec.order)?;
         let upright = Mat::new_rows_cols_with_bytes::<core::Vec3b>(rows as i32, columns as i32, upright)?;
 
         // From indices of the crop's pixels to indices of the part's; a pixel's middle is half a pixel from its index.
-        let (scale_x, scale_y) = (columns / f64::from(part.width), rows / f64::from(part.height));
         let Similarity { a, b, x0, y0 } = to_frame;
-        let x = (x0 + (a - b) / 2.0 - f64::from(part.x)) * scale_x - 0.5;
-        let y = (y0 + (b + a) / 2.0 - f64::from(part.y)) * scale_y - 0.5;
-        let matrix = Mat::from_slice_2d(&[[a * scale_x, -b * scale_x, x], [b * scale_y, a * scale_y, y]])?;
+        let x = (x0 + (a - b) / 2.0 - x) / shrink - 0.5;
+        let y = (y0 + (b + a) / 2.0 - y) / shrink - 0.5;
+        let (a, b) = (a / shrink, b / shrink);
+        let matrix = Mat::from_slice_2d(&[[a, -b, x], [b, a, y]])?;
         imgproc::warp_affine(
             &upright,
             &mut self.turned,
@@ -174,20 +155,33 @@ mod tests {
     const ALIGNED: CropSpec =
         CropSpec { width: 150, height: 150, alignment: Alignment::FivePoint, margin: 1.0, ..SPEC };
 
-    fn part(face: &Rect) -> PixelRect {
-        let Ok(Place::Upright(part)) = SPEC.place(face, None) else { panic!("a box needs no landmarks") };
-        part
+    #[test]
+    fn the_part_is_a_square_around_the_face() {
+        let face = Rect::new(101.0, 57.5, 61.0, 80.3);
+        let Ok(Place::Upright(part)) = SPEC.place(&face, None) else { panic!("a box needs no landmarks") };
+        assert_eq!(part.width, part.height);
+        assert!((part.width - 80.3 * 1.5).abs() < 1e-3);
+        let (center, expected) = (part.center(), face.center());
+        assert!((center.x - expected.x).abs() < 1e-3 && (center.y - expected.y).abs() < 1e-3);
     }
 
+    /// Moves as much as the box does, however little that is.
     #[test]
-    fn the_part_is_an_even_square_around_the_face() {
-        let face = Rect::new(101.0, 57.5, 61.0, 80.3);
-        let part = part(&face);
-        assert_eq!([part.x % 2, part.y % 2, part.width % 2], [0, 0, 0]);
-        assert_eq!(part.width, part.height);
-        assert!((part.width as f32 - 80.3 * 1.5).abs() <= 1.0);
-        let center = Point { x: part.x as f32 + part.width as f32 / 2.0, y: part.y as f32 + part.height as f32 / 2.0 };
-        assert!((center.x - face.center().x).abs() <= 1.0 && (center.y - face.center().y).abs() <= 1.0);
+    fn a_crop_follows_its_box_between_pixels() {
+        let (face, landmarks) = turned(0.0, 0.8, (300.0, 200.0));
+        let data = dotted(&landmarks, 3.0);
+        let nose = |shift: f32| {
+            let moved = Rect { x: face.x + shift, ..face };
+            let spec = CropSpec { margin: 1.6, width: 128, height: 128, ..SPEC };
+            let at = spec.to_crop(&spec.place(&moved, None).unwrap(), landmarks[2]);
+            let found = dot(&crop(&data, &moved, None, &spec).unwrap(), 128, (at.x, at.y), 8.0);
+            (found, at)
+        };
+        for step in 0..16 {
+            let (found, at) = nose(step as f32 / 7.0);
+            let miss = (found.x - at.x).hypot(found.y - at.y);
+            assert!(miss < 0.05, "step {step}: {found:?} is {miss} px from {at:?}");
+        }
     }
 
     #[test]

@@ -7,7 +7,6 @@
 
 pub mod alignment;
 pub mod analyzer;
-mod area;
 pub mod cropper;
 pub mod detector;
 pub mod follower;
@@ -15,6 +14,7 @@ pub mod frame;
 pub mod geometry;
 pub mod planar;
 pub mod quality;
+mod resampler;
 pub mod sampler;
 pub mod tracker;
 pub mod verdict;
@@ -32,7 +32,7 @@ pub enum AnalysisError {
     Frame(#[from] frame::FrameError),
     #[error("the frame's memory cannot be read")]
     Unreadable,
-    #[error("the part asked for lies outside the frame")]
+    #[error("the part asked for lies outside the frame, or is hundreds of times as large as its picture")]
     Outside,
     #[error("the face has no landmarks that its crop could be aligned by")]
     NoLandmarks,

@@ -1,18 +1,17 @@
 //! Taking a part of a frame, at a wanted size, as RGB: straight from the planes of whatever format it has.
 //!
-//! Each plane's part is resized on its own and only the small result is converted, so that the work
-//! depends on the part and the size wanted, never on the frame. OpenCV does what it does fast; [`area`](super::area) the rest.
-
-use std::ffi::c_void;
+//! Each plane's part is scaled on its own and only the small result is converted, so that the work
+//! depends on the part and the size wanted, never on the frame. It may lie anywhere, also between pixels. Levels are rounded once,
+//! in the end, since models see the difference.
 
 use opencv::core::{self, Mat, Scalar, Size, Vector};
-use opencv::imgproc;
 use opencv::prelude::*;
 use serde::Deserialize;
 
 use super::AnalysisError;
-use super::area::{self, FINE, Level, Part, Shrinker};
-use super::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
+use super::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat};
+use super::geometry::Rect;
+use super::resampler::{FINE, Part, Resampler, Stretch};
 
 /// Order of the three channels of a sampled picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -21,24 +20,6 @@ pub enum ChannelOrder {
     #[default]
     Rgb,
     Bgr,
-}
-
-/// A part of a frame in whole pixels. May reach over the frame's edges: what lies outside repeats the edge.
-///
-/// For formats with subsampled chroma the sampler needs even coordinates, except at the frame's own right and bottom edge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PixelRect {
-    pub x: i32,
-    pub y: i32,
-    pub width: i32,
-    pub height: i32,
-}
-
-impl PixelRect {
-    /// The whole frame.
-    pub fn of(frame: &FrameView) -> Self {
-        Self { x: 0, y: 0, width: frame.width as i32, height: frame.height as i32 }
-    }
 }
 
 /// How samples lie in one plane: `channels` bytes each, one for every `sub_x`×`sub_y` pixels of the frame.
@@ -94,66 +75,63 @@ impl Layout {
 /// Samples parts of frames. Keeps its buffers, so that sampling the same format and size again allocates nothing.
 #[derive(Default)]
 pub struct Sampler {
-    fine: bool,
-    resizer: Resizer,
-    resized: Vector<Mat>,
+    resampler: Resampler,
+    scaled: Vector<Mat>,
     merged: Mat,
     converted: Mat,
     picture: Mat,
 }
 
 impl Sampler {
-    /// One that rounds once, in the end: neither what is scaled in YUV nor what comes of it is rounded before it is RGB at its size. A
-    /// model sees the difference; it takes a tenth more time.
-    pub fn fine() -> Self {
-        Self { fine: true, ..Self::default() }
-    }
-
-    /// The part `rect` of `frame`, scaled to `width`×`height` pixels: interleaved 8-bit RGB or BGR, full range, rows without gaps.
+    /// The part `rect` of `frame`, scaled to `width`×`height` pixels: interleaved 8-bit RGB or BGR, full range, rows without gaps. What
+    /// of it lies outside the frame repeats the frame's edge. Chroma is taken to lie in the middle of the pixels that share it.
     ///
     /// Shrinking averages areas, enlarging interpolates linearly.
     ///
     /// # Errors
-    /// [`AnalysisError::Outside`] if `rect` does not touch the frame, [`AnalysisError::OpenCv`] if OpenCV fails.
+    /// [`AnalysisError::Outside`] if `rect` does not touch the frame or is hundreds of times as large as the picture, [`AnalysisError::OpenCv`] if OpenCV fails.
     pub fn sample(
         &mut self,
         frame: &FrameView,
-        rect: PixelRect,
+        rect: &Rect,
         width: u32,
         height: u32,
         order: ChannelOrder,
     ) -> Result<&[u8], AnalysisError> {
         let layout = Layout::of(frame.format);
-        let size = Size::new(width as i32, height as i32);
         let convert = layout.yuv || (frame.format == PixelFormat::Gray8 && frame.range == ColorRange::Limited);
-        let depth = if self.fine && convert { core::CV_16U } else { core::CV_8U };
-        self.make_room(&layout, depth, size)?;
+        // What is converted is kept in parts of levels until then.
+        let depth = if convert { core::CV_16U } else { core::CV_8U };
+        self.make_room(&layout, depth, Size::new(width as i32, height as i32))?;
         for (index, samples) in layout.samples.iter().enumerate() {
             // A Mat is a counted reference: this writes into the one that the vector holds.
-            let mut resized = self.resized.get(index)?;
-            resize_part(frame, samples, rect, &mut self.resizer, &mut resized)?;
+            let mut scaled = self.scaled.get(index)?;
+            let (part, channels) = (samples.part(frame, rect)?, samples.channels as usize);
+            if !part.scales_to(width as usize, height as usize) {
+                return Err(AnalysisError::Outside);
+            }
+            if convert {
+                self.resampler.resample(&part, channels, width as usize, levels(&mut scaled));
+            } else {
+                self.resampler.resample(&part, channels, width as usize, scaled.data_bytes_mut()?);
+            }
         }
 
         let [first, second, third] = layout.channels;
         if convert {
             if layout.samples.len() == 3 {
-                core::merge(&self.resized, &mut self.merged)?;
+                core::merge(&self.scaled, &mut self.merged)?;
             } else {
-                core::mix_channels(&self.resized, &mut self.merged, &[first, 0, second, 1, third, 2])?;
+                core::mix_channels(&self.scaled, &mut self.merged, &[first, 0, second, 1, third, 2])?;
             }
-            if depth == core::CV_16U {
-                let one = f64::from(FINE);
-                core::transform(&self.merged, &mut self.converted, &conversion(frame, order, one)?)?;
-                self.converted.convert_to(&mut self.picture, core::CV_8U, 1.0 / one, 0.0)?;
-            } else {
-                core::transform(&self.merged, &mut self.picture, &conversion(frame, order, 1.0)?)?;
-            }
+            core::transform(&self.merged, &mut self.converted, &conversion(frame, order)?)?;
+            self.converted.convert_to(&mut self.picture, core::CV_8U, 1.0 / f64::from(FINE), 0.0)?;
         } else {
             let (r, b) = match order {
                 ChannelOrder::Rgb => (0, 2),
                 ChannelOrder::Bgr => (2, 0),
             };
-            core::mix_channels(&self.resized, &mut self.picture, &[first, r, second, 1, third, b])?;
+            core::mix_channels(&self.scaled, &mut self.picture, &[first, r, second, 1, third, b])?;
         }
         Ok(self.picture.data_bytes()?)
     }
@@ -161,200 +139,47 @@ impl Sampler {
     /// Makes the buffers fit the format and size. Does nothing when they do already.
     fn make_room(&mut self, layout: &Layout, depth: i32, size: Size) -> Result<(), AnalysisError> {
         let fits = self.picture.size()? == size
-            && self.resized.len() == layout.samples.len()
+            && self.scaled.len() == layout.samples.len()
             && layout.samples.iter().enumerate().all(|(index, samples)| {
                 let typ = core::CV_MAKETYPE(depth, samples.channels);
-                self.resized.get(index).is_ok_and(|resized| resized.typ() == typ)
+                self.scaled.get(index).is_ok_and(|scaled| scaled.typ() == typ)
             });
         if fits {
             return Ok(());
         }
         let blank =
             |depth, channels| Mat::new_size_with_default(size, core::CV_MAKETYPE(depth, channels), Scalar::default());
-        self.resized = layout.samples.iter().map(|samples| blank(depth, samples.channels)).collect::<Result<_, _>>()?;
+        self.scaled = layout.samples.iter().map(|samples| blank(depth, samples.channels)).collect::<Result<_, _>>()?;
         self.merged = blank(depth, 3)?;
         self.picture = blank(core::CV_8U, 3)?;
         Ok(())
     }
 }
 
-/// Resizes the part of one plane that `rect` covers into `resized`, repeating the plane's edge where `rect` reaches over it.
-fn resize_part(
-    frame: &FrameView,
-    samples: &Samples,
-    rect: PixelRect,
-    resizer: &mut Resizer,
-    resized: &mut Mat,
-) -> Result<(), AnalysisError> {
-    let columns = (frame.width as i32).div_ceil_euclid(samples.sub_x);
-    let rows = (frame.height as i32).div_ceil_euclid(samples.sub_y);
-    let left = rect.x.div_euclid(samples.sub_x);
-    let top = rect.y.div_euclid(samples.sub_y);
-    let right = (rect.x + rect.width).div_ceil_euclid(samples.sub_x);
-    let bottom = (rect.y + rect.height).div_ceil_euclid(samples.sub_y);
-
-    let (inner_left, inner_top) = (left.max(0), top.max(0));
-    let (inner_right, inner_bottom) = (right.min(columns), bottom.min(rows));
-    if inner_left >= inner_right || inner_top >= inner_bottom {
-        return Err(AnalysisError::Outside);
-    }
-
-    let plane = frame.plane(samples.plane);
-    let depth = samples.channels as usize;
-    let offset = inner_top as usize * plane.stride + inner_left as usize * depth;
-    // SAFETY: `FrameView::new` has checked that the plane holds `rows` rows of `columns` samples, within which
-    // the inner part lies. The Mat is only read, and lives no longer than this call borrows the frame.
-    let inner = unsafe {
-        Mat::new_rows_cols_with_data_unsafe(
-            inner_bottom - inner_top,
-            inner_right - inner_left,
-            core::CV_8UC(samples.channels),
-            plane.data[offset..].as_ptr().cast_mut().cast::<c_void>(),
-            plane.stride,
-        )?
-    };
-    let border = Border {
-        left: inner_left - left,
-        top: inner_top - top,
-        right: right - inner_right,
-        bottom: bottom - inner_bottom,
-    };
-    resizer.resize(&inner, border, resized)
-}
-
-/// Columns and rows around a picture, in which its edge is repeated.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Border {
-    left: i32,
-    top: i32,
-    right: i32,
-    bottom: i32,
-}
-
-impl Border {
-    const NONE: Self = Self { left: 0, top: 0, right: 0, bottom: 0 };
-
-    /// The size with it of a picture that has this size without.
-    fn around(&self, size: Size) -> Size {
-        Size::new(self.left + size.width + self.right, self.top + size.height + self.bottom)
+impl Samples {
+    /// The part of their plane that `rect` covers.
+    fn part<'a>(&self, frame: &FrameView<'a>, rect: &Rect) -> Result<Part<'a>, AnalysisError> {
+        let stretch = |start: f32, length: f32, sub: i32, pixels: u32| {
+            Stretch::new(start / sub as f32, length / sub as f32, pixels.div_ceil(sub as u32) as usize)
+        };
+        let across = stretch(rect.x, rect.width, self.sub_x, frame.width);
+        let down = stretch(rect.y, rect.height, self.sub_y, frame.height);
+        let (across, down) = across.zip(down).ok_or(AnalysisError::Outside)?;
+        Ok(Part { plane: frame.plane(self.plane), across, down })
     }
 }
 
-/// Scales pictures. Keeps its buffers between calls.
-#[derive(Default)]
-struct Resizer {
-    padded: Mat,
-    halved: [Mat; 2],
-    widened: Mat,
-    shrinker: Shrinker,
+/// The levels of a Mat of 16 bits.
+fn levels(mat: &mut Mat) -> &mut [u16] {
+    assert!(mat.depth() == core::CV_16U && mat.is_continuous());
+    let count = mat.total() * mat.channels() as usize;
+    // SAFETY: the Mat owns that many numbers of 16 bits, without gaps, and is borrowed as long as they are.
+    unsafe { std::slice::from_raw_parts_mut(mat.data_mut().cast(), count) }
 }
 
-impl Resizer {
-    /// Scales `source`, of 8 bits, with its border to the size that `target` has. If that has 16 bits, to parts of levels.
-    fn resize(&mut self, source: &Mat, border: Border, target: &mut Mat) -> Result<(), AnalysisError> {
-        let Self { padded, halved: [halved, spare], widened, shrinker } = self;
-        let is_fine = target.depth() == core::CV_16U;
-        let (whole, size) = (border.around(source.size()?), target.size()?);
-        // OpenCV has vector instructions for the ratio 2 alone, and rounds after each halving.
-        let is_even =
-            |source: Size| !is_fine && source.width % (2 * size.width) == 0 && source.height % (2 * size.height) == 0;
-        let (mut source, mut border) = (source, border);
-        if border != Border::NONE && (is_even(whole) || !Shrinker::takes(sizes(whole), sizes(size))) {
-            let Border { left, top, right, bottom } = std::mem::replace(&mut border, Border::NONE);
-            let (kind, unused) = (core::BORDER_REPLICATE, Scalar::default());
-            core::copy_make_border(source, padded, top, bottom, left, right, kind, unused)?;
-            source = padded;
-        }
-        if border == Border::NONE {
-            if source.size()? == size {
-                return Ok(source.convert_to(target, target.depth(), if is_fine { FINE.into() } else { 1.0 }, 0.0)?);
-            }
-            while is_even(source.size()?) {
-                let half = Size::new(source.cols() / 2, source.rows() / 2);
-                if half == size {
-                    return halve(source, target, size);
-                }
-                halve(source, spare, half)?;
-                std::mem::swap(halved, spare);
-                source = halved;
-            }
-        }
-        if Shrinker::takes(sizes(border.around(source.size()?)), sizes(size)) {
-            return shrink(shrinker, source, border, target);
-        }
-        if is_fine {
-            source.convert_to(widened, core::CV_16U, FINE.into(), 0.0)?;
-            source = widened;
-        }
-        let shrinks = source.cols() > size.width || source.rows() > size.height;
-        let interpolation = if shrinks { imgproc::INTER_AREA } else { imgproc::INTER_LINEAR };
-        Ok(imgproc::resize(source, target, size, 0.0, 0.0, interpolation)?)
-    }
-}
-
-/// Columns and rows.
-fn sizes(size: Size) -> (usize, usize) {
-    (size.width as usize, size.height as usize)
-}
-
-/// Scales `source` with its border to the size that `target` has, which `shrinker` must take.
-fn shrink(shrinker: &mut Shrinker, source: &Mat, border: Border, target: &mut Mat) -> Result<(), AnalysisError> {
-    let inner = source.size()?;
-    let part = Part {
-        plane: plane(source)?,
-        inner: sizes(inner),
-        before: (border.left as usize, border.top as usize),
-        size: sizes(border.around(inner)),
-    };
-    let width = target.cols() as usize;
-    match target.depth() {
-        core::CV_16U => {
-            // SAFETY: the Mat owns that many samples of 16 bits, without gaps, and nobody else writes them.
-            let levels = unsafe { std::slice::from_raw_parts_mut(target.data_mut().cast::<u16>(), levels(target)) };
-            shrink_to(shrinker, &part, source.channels(), width, levels);
-        }
-        _ => shrink_to(shrinker, &part, source.channels(), width, target.data_bytes_mut()?),
-    }
-    Ok(())
-}
-
-/// Numbers in a Mat.
-fn levels(mat: &Mat) -> usize {
-    mat.total() * mat.channels() as usize
-}
-
-fn shrink_to<L: Level>(shrinker: &mut Shrinker, part: &Part, channels: i32, width: usize, target: &mut [L]) {
-    match channels {
-        1 => shrinker.shrink::<1, L>(part, width, target),
-        2 => shrinker.shrink::<2, L>(part, width, target),
-        3 => shrinker.shrink::<3, L>(part, width, target),
-        _ => shrinker.shrink::<4, L>(part, width, target),
-    }
-}
-
-/// Halves `source` to this size, in `target`.
-fn halve(source: &Mat, target: &mut Mat, half: Size) -> Result<(), AnalysisError> {
-    if source.channels() != 2 {
-        return Ok(imgproc::resize(source, target, half, 0.0, 0.0, imgproc::INTER_AREA)?);
-    }
-    // SAFETY: every byte of it is written before any is read.
-    unsafe { target.create_size(half, source.typ())? };
-    area::halve_pairs(plane(source)?, half.width as usize, target.data_bytes_mut()?);
-    Ok(())
-}
-
-/// The bytes of a Mat of one to four 8-bit channels.
-fn plane(mat: &Mat) -> Result<Plane<'_>, AnalysisError> {
-    let stride = mat.step1(0)?;
-    let length = stride * (mat.rows() as usize - 1) + mat.cols() as usize * mat.channels() as usize;
-    // SAFETY: that much memory a Mat of this size, step and depth has, and the plane borrows it.
-    let data = unsafe { std::slice::from_raw_parts(mat.data(), length) };
-    Ok(Plane { data, stride })
-}
-
-/// The 3×4 matrix that turns Y, U, V and 1 (each 0..255 times `one`) into R, G, B, or B, G, R. ITU-R BT.601, BT.709, BT.2020
+/// The 3×4 matrix that turns Y, U, V and 1 (each 0..255 times [`FINE`]) into R, G, B, or B, G, R. ITU-R BT.601, BT.709, BT.2020
 /// (non-constant luminance).
-fn conversion(frame: &FrameView, order: ChannelOrder, one: f64) -> Result<Mat, AnalysisError> {
+fn conversion(frame: &FrameView, order: ChannelOrder) -> Result<Mat, AnalysisError> {
     let (luma_black, luma_scale, chroma_scale) = match frame.range {
         ColorRange::Full => (0.0, 1.0, 1.0),
         ColorRange::Limited => (16.0, 255.0 / 219.0, 255.0 / 224.0),
@@ -373,7 +198,7 @@ fn conversion(frame: &FrameView, order: ChannelOrder, one: f64) -> Result<Mat, A
     }
     .map(|[u, v]: [f32; 2]| {
         let (u, v) = (u * chroma_scale, v * chroma_scale);
-        [luma_scale, u, v, one as f32 * (-luma_black * luma_scale - 128.0 * (u + v))]
+        [luma_scale, u, v, f32::from(FINE) * (-luma_black * luma_scale - 128.0 * (u + v))]
     });
     if order == ChannelOrder::Bgr {
         rows.swap(0, 2);
@@ -381,19 +206,10 @@ fn conversion(frame: &FrameView, order: ChannelOrder, one: f64) -> Result<Mat, A
     Ok(Mat::from_slice_2d(&rows)?)
 }
 
-/// Division that rounds up, for divisors above zero.
-trait DivCeil {
-    fn div_ceil_euclid(self, divisor: Self) -> Self;
-}
-
-impl DivCeil for i32 {
-    fn div_ceil_euclid(self, divisor: i32) -> i32 {
-        -((-self).div_euclid(divisor))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::analysis::frame::Plane;
 
@@ -453,7 +269,7 @@ mod tests {
         }
     }
 
-    fn sampled(format: PixelFormat, rect: PixelRect, size: (u32, u32), order: ChannelOrder) -> Vec<u8> {
+    fn sampled(format: PixelFormat, rect: &Rect, size: (u32, u32), order: ChannelOrder) -> Vec<u8> {
         let planes = planes(format);
         let views: Vec<_> = planes.iter().map(|(data, stride)| Plane { data, stride: *stride }).collect();
         let frame =
@@ -461,48 +277,59 @@ mod tests {
         Sampler::default().sample(&frame, rect, size.0, size.1, order).unwrap().to_vec()
     }
 
-    #[track_caller]
-    #[test]
-    fn fine_samples_are_rounded_once() {
-        let noise = |count: usize, seed: u32| -> Vec<u8> {
-            (0..count)
-                .map(|place| (place as u32 ^ seed).wrapping_mul(2_654_435_761).to_be_bytes()[0] / 8 + 112)
-                .collect()
-        };
-        let planes = [(noise(W * H, 1), W), (noise(W * H / 4, 2), W / 2), (noise(W * H / 4, 3), W / 2)];
-        let views: Vec<_> = planes.iter().map(|(data, stride)| Plane { data, stride: *stride }).collect();
-        let frame =
-            FrameView::new(PixelFormat::I420, W as u32, H as u32, &views, ColorMatrix::Bt601, ColorRange::Limited, 0);
-        let rect = PixelRect { x: 8, y: 4, width: 32, height: 32 };
-        // Halved, shrunk at another ratio, as it is, and enlarged.
-        for side in [16, 13, 32, 50] {
-            let exact = planes.each_ref().map(|(data, stride)| -> Vec<f32> {
-                let sub = (W / stride) as i32;
-                let flat = Mat::from_slice(data).unwrap();
-                let plane = flat.reshape(1, H as i32 / sub).unwrap();
-                let place = core::Rect::new(rect.x / sub, rect.y / sub, rect.width / sub, rect.height / sub);
-                let (mut part, mut scaled) = (Mat::default(), Mat::default());
-                Mat::roi(&plane, place).unwrap().convert_to(&mut part, core::CV_32F, 1.0, 0.0).unwrap();
-                let kind = if place.width > side { imgproc::INTER_AREA } else { imgproc::INTER_LINEAR };
-                imgproc::resize(&part, &mut scaled, Size::new(side, side), 0.0, 0.0, kind).unwrap();
-                scaled.data_typed().unwrap().to_vec()
-            });
-            let worst = |mut sampler: Sampler| -> f32 {
-                let frame = frame.as_ref().unwrap();
-                let pixels = sampler.sample(frame, rect, side as u32, side as u32, ChannelOrder::Rgb).unwrap();
-                let off = pixels.chunks(3).enumerate().flat_map(|(place, pixel)| {
-                    let [y, u, v] = exact.each_ref().map(|plane| plane[place]);
-                    let (y, u, v) = ((y - 16.0) / 219.0, (u - 128.0) / 224.0, (v - 128.0) / 224.0);
-                    let rgb = [y + 1.402 * v, y - 0.344_136 * u - 0.714_136 * v, y + 1.772 * u];
-                    [0, 1, 2]
-                        .map(|channel| (f32::from(pixel[channel]) - (255.0 * rgb[channel]).clamp(0.0, 255.0)).abs())
-                });
-                off.fold(0.0, f32::max)
+    /// What lies at `index` of `target` samples along one axis of a plane, whose edge is repeated: shares of the samples, by their places.
+    fn shares(start: f32, length: f32, index: usize, target: usize, samples: usize) -> Vec<(usize, f32)> {
+        let step = length / target as f32;
+        let begin = start + index as f32 * step;
+        let inside = |place: f32| (place as i32).clamp(0, samples as i32 - 1) as usize;
+        if step >= 1.0 {
+            let touched = begin.floor() as i32..(begin + step).ceil() as i32;
+            let covered = |place: i32| (begin + step).min(place as f32 + 1.0) - begin.max(place as f32);
+            return touched.map(|place| (inside(place as f32), covered(place) / step)).collect();
+        }
+        let middle = begin + step / 2.0 - 0.5;
+        let share = middle - middle.floor();
+        vec![(inside(middle.floor()), 1.0 - share), (inside(middle.floor() + 1.0), share)]
+    }
+
+    proptest! {
+        /// Wherever a part lies, and whatever its size: nothing is rounded but what comes out.
+        #[test]
+        fn samples_are_the_standards_arithmetic_rounded_once(
+            (x, y) in (-20.0..60.0f32, -20.0..40.0f32), (wide, high) in (0.4..5.0f32, 0.4..5.0f32),
+            (columns, rows) in (4usize..14, 4usize..14), seed: u32,
+        ) {
+            let rect = Rect::new(x, y, wide * columns as f32, high * rows as f32);
+            prop_assume!(rect.right() > 0.0 && rect.bottom() > 0.0);
+            let noise = |count: usize, salt: u32| -> Vec<u8> {
+                (0..count as u32)
+                    .map(|place| (place ^ seed ^ salt).wrapping_mul(2_654_435_761).to_be_bytes()[0] / 8 + 112)
+                    .collect()
             };
-            let (fine, quick) = (worst(Sampler::fine()), worst(Sampler::default()));
-            // Half a level, and what the areas' edges, known to a 256th of a pixel, make of noise.
-            assert!(fine < 0.65, "{side}: off by {fine}");
-            assert!(quick > 0.9, "{side}: off by {quick}");
+            let planes = [(noise(W * H, 1), W), (noise(W * H / 4, 2), W / 2), (noise(W * H / 4, 3), W / 2)];
+            let views: Vec<_> = planes.iter().map(|(data, stride)| Plane { data, stride: *stride }).collect();
+            let (matrix, range) = (ColorMatrix::Bt601, ColorRange::Limited);
+            let frame = FrameView::new(PixelFormat::I420, W as u32, H as u32, &views, matrix, range, 0).unwrap();
+            let mut sampler = Sampler::default();
+            let pixels = sampler.sample(&frame, &rect, columns as u32, rows as u32, ChannelOrder::Rgb).unwrap();
+            for (place, pixel) in pixels.as_chunks::<3>().0.iter().enumerate() {
+                let [y, u, v] = planes.each_ref().map(|(data, stride)| -> f32 {
+                    let sub = (W / stride) as f32;
+                    // Along one axis a plane is averaged, where it is enlarged along the other it is interpolated along both.
+                    let down = shares(rect.y / sub, rect.height / sub, place / columns, rows, H / sub as usize);
+                    let across = shares(rect.x / sub, rect.width / sub, place % columns, columns, *stride);
+                    let row = |row: usize| -> f32 {
+                        across.iter().map(|(column, share)| share * f32::from(data[row * stride + column])).sum()
+                    };
+                    down.iter().map(|(index, share)| share * row(*index)).sum()
+                });
+                let (y, u, v) = ((y - 16.0) / 219.0, (u - 128.0) / 224.0, (v - 128.0) / 224.0);
+                let rgb = [y + 1.402 * v, y - 0.344_136 * u - 0.714_136 * v, y + 1.772 * u];
+                for (value, exact) in pixel.iter().zip(rgb) {
+                    let off = (f32::from(*value) - (255.0 * exact).clamp(0.0, 255.0)).abs();
+                    prop_assert!(off < 0.8, "off by {}", off);
+                }
+            }
         }
     }
 
@@ -533,28 +360,28 @@ mod tests {
     #[test]
     fn every_format_gives_the_same_picture() {
         let parts = [
-            (PixelRect { x: 0, y: 0, width: 64, height: 48 }, (32, 24)),
-            (PixelRect { x: 8, y: 10, width: 24, height: 24 }, (16, 16)),
-            (PixelRect { x: 8, y: 10, width: 24, height: 24 }, (48, 48)),
-            (PixelRect { x: -8, y: -6, width: 40, height: 40 }, (20, 20)),
-            (PixelRect { x: 40, y: 30, width: 40, height: 40 }, (20, 20)),
+            (Rect::new(0.0, 0.0, 64.0, 48.0), (32, 24)),
+            (Rect::new(8.0, 10.0, 24.0, 24.0), (16, 16)),
+            (Rect::new(8.0, 10.0, 24.0, 24.0), (48, 48)),
+            (Rect::new(-8.0, -6.0, 40.0, 40.0), (20, 20)),
+            (Rect::new(40.0, 30.0, 40.0, 40.0), (20, 20)),
         ];
         for (rect, size) in parts {
-            let rgb = sampled(PixelFormat::Rgb, rect, size, ChannelOrder::Rgb);
+            let rgb = sampled(PixelFormat::Rgb, &rect, size, ChannelOrder::Rgb);
             for format in COLOUR_FORMATS {
                 // Chroma at half the size, in 8 bits, costs a few steps.
                 let what = format!("{format:?} {rect:?}");
-                assert_close(&sampled(format, rect, size, ChannelOrder::Rgb), &rgb, 5, &what);
+                assert_close(&sampled(format, &rect, size, ChannelOrder::Rgb), &rgb, 5, &what);
             }
         }
     }
 
     #[test]
     fn bgr_is_rgb_backwards() {
-        let rect = PixelRect { x: 4, y: 4, width: 32, height: 32 };
+        let rect = Rect::new(4.0, 4.0, 32.0, 32.0);
         for format in COLOUR_FORMATS {
-            let rgb = sampled(format, rect, (16, 16), ChannelOrder::Rgb);
-            let bgr = sampled(format, rect, (16, 16), ChannelOrder::Bgr);
+            let rgb = sampled(format, &rect, (16, 16), ChannelOrder::Rgb);
+            let bgr = sampled(format, &rect, (16, 16), ChannelOrder::Bgr);
             let turned: Vec<u8> = bgr.chunks(3).flat_map(|p| [p[2], p[1], p[0]]).collect();
             assert_close(&rgb, &turned, 1, &format!("{format:?}"));
         }
@@ -562,8 +389,8 @@ mod tests {
 
     #[test]
     fn grey_has_three_equal_channels_and_honours_the_range() {
-        let rect = PixelRect { x: 0, y: 0, width: 64, height: 48 };
-        let grey = sampled(PixelFormat::Gray8, rect, (64, 48), ChannelOrder::Rgb);
+        let rect = Rect::new(0.0, 0.0, 64.0, 48.0);
+        let grey = sampled(PixelFormat::Gray8, &rect, (64, 48), ChannelOrder::Rgb);
         assert!(grey.chunks(3).all(|p| p[0] == p[1] && p[1] == p[2]));
         let [luma, ..] = yuv(10, 10);
         let expected = ((f32::from(luma) - 16.0) * 255.0 / 219.0).round() as u8;
@@ -577,8 +404,7 @@ mod tests {
         let planes = [Plane { data: &y, stride: 16 }, Plane { data: &u, stride: 8 }, Plane { data: &v, stride: 8 }];
         let pixel = |matrix, range| {
             let frame = FrameView::new(PixelFormat::I420, 16, 16, &planes, matrix, range, 0).unwrap();
-            let rect = PixelRect::of(&frame);
-            Sampler::default().sample(&frame, rect, 4, 4, ChannelOrder::Rgb).unwrap()[..3].to_vec()
+            Sampler::default().sample(&frame, &frame.bounds(), 4, 4, ChannelOrder::Rgb).unwrap()[..3].to_vec()
         };
         // Worked out by hand from the standards' formulas.
         assert_close(&pixel(ColorMatrix::Bt601, ColorRange::Limited), &[236, 78, 44], 1, "601 limited");
@@ -604,7 +430,7 @@ mod tests {
         let frame = FrameView::new(PixelFormat::I420, side, side, &planes, ColorMatrix::Bt601, limited, 0).unwrap();
         let mut sampler = Sampler::default();
         // Halved: chroma as it is, luma averaged.
-        let rgb = sampler.sample(&frame, PixelRect::of(&frame), side / 2, side / 2, ChannelOrder::Rgb).unwrap();
+        let rgb = sampler.sample(&frame, &frame.bounds(), side / 2, side / 2, ChannelOrder::Rgb).unwrap();
         let mut bias = [0.0; 3];
         for (index, pixel) in rgb.as_chunks::<3>().0.iter().enumerate() {
             let (row, column) = (index / (SIDE / 2) * 2, index % (SIDE / 2) * 2);
@@ -639,10 +465,10 @@ mod tests {
                 FrameView::new(PixelFormat::I420, width, height, &planes, ColorMatrix::Bt601, ColorRange::Full, 0)
                     .unwrap();
             let mut sampler = Sampler::default();
-            let whole = sampler.sample(&frame, PixelRect::of(&frame), 8, 8, ChannelOrder::Rgb).unwrap();
+            let whole = sampler.sample(&frame, &frame.bounds(), 8, 8, ChannelOrder::Rgb).unwrap();
             assert!(whole.iter().all(|v| v.abs_diff(100) <= 1));
-            let over = PixelRect { x: -2, y: -2, width: width as i32 + 5, height: height as i32 + 5 };
-            let over = sampler.sample(&frame, over, 8, 8, ChannelOrder::Rgb).unwrap();
+            let over = Rect::new(-2.0, -2.0, width as f32 + 5.0, height as f32 + 5.0);
+            let over = sampler.sample(&frame, &over, 8, 8, ChannelOrder::Rgb).unwrap();
             assert!(over.iter().all(|v| v.abs_diff(100) <= 1));
         }
     }
@@ -669,13 +495,20 @@ mod tests {
             let (width, height) = (width as u32, height as u32);
             let (matrix, range) = (ColorMatrix::Bt601, ColorRange::Limited);
             let frame = FrameView::new(PixelFormat::I420, width, height, &views, matrix, range, 0).unwrap();
-            Sampler::default().sample(&frame, rect, side, side, ChannelOrder::Rgb).unwrap().to_vec()
+            Sampler::default().sample(&frame, &rect, side, side, ChannelOrder::Rgb).unwrap().to_vec()
         };
-        let over = [(-10, -6, 40), (40, 30, 40), (-20, -20, 88), (-6, 4, 60), (10, -30, 48), (-8, -8, 72)];
+        let over = [
+            (-10.0, -6.0, 40.0),
+            (40.5, 30.2, 40.0),
+            (-20.0, -20.0, 88.0),
+            (-6.0, 4.0, 60.0),
+            (10.7, -30.0, 48.9),
+            (-8.0, -8.0, 72.0),
+        ];
         for (x, y, side) in over {
             for target in [12, 13, 20, 30, 32, 36, 40, 48, 60, 64, 72, 88, 100] {
-                let rect = PixelRect { x, y, width: side, height: side };
-                let moved = PixelRect { x: x + BY as i32, y: y + BY as i32, ..rect };
+                let rect = Rect::new(x, y, side, side);
+                let moved = Rect { x: x + BY as f32, y: y + BY as f32, ..rect };
                 let ours = sample(&planes, (W, H), rect, target);
                 assert!(ours == sample(&wide, (W + 2 * BY, H + 2 * BY), moved, target), "{rect:?} to {target}");
             }
@@ -689,8 +522,8 @@ mod tests {
         let frame =
             FrameView::new(PixelFormat::Rgb, W as u32, H as u32, &views, ColorMatrix::Bt601, ColorRange::Full, 0)
                 .unwrap();
-        let rect = PixelRect { x: 100, y: 0, width: 10, height: 10 };
-        let sampled = Sampler::default().sample(&frame, rect, 8, 8, ChannelOrder::Rgb).map(<[u8]>::to_vec);
+        let rect = Rect::new(100.0, 0.0, 10.0, 10.0);
+        let sampled = Sampler::default().sample(&frame, &rect, 8, 8, ChannelOrder::Rgb).map(<[u8]>::to_vec);
         assert!(matches!(sampled, Err(AnalysisError::Outside)));
     }
 }

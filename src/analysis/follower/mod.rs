@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use super::AnalysisError;
 use super::detector::{Detection, FaceDetector, Picture};
 use super::frame::FrameView;
-use super::sampler::{ChannelOrder, PixelRect, Sampler};
+use super::geometry::Rect;
+use super::sampler::{ChannelOrder, Sampler};
 use super::tracker::cut::{self, CutDetector};
 use super::tracker::{Track, Tracker, TrackerSettings};
 use crate::inference::Placement;
@@ -240,13 +241,13 @@ fn look(
     threshold: f32,
 ) -> Result<Vec<Sighting>, AnalysisError> {
     let (part, width, height) = (window.part(), window.width(), window.height());
-    let pixels = samplers.of(width, height).sample(frame, part, width, height, detector.order())?;
+    let pixels = samplers.of(width, height).sample(frame, &part, width, height, detector.order())?;
     let picture = Picture { pixels, width: width as usize, height: height as usize };
     let mut sightings = Vec::new();
     for mut face in detector.detect(picture, threshold)? {
         let (well, room) = (window.sees_well(&face.rect), window.room(&face.rect));
         if room > 0.0 {
-            place(&mut face, part, width, height);
+            place(&mut face, &part, width, height);
             sightings.push(Sighting { face, well, room });
         }
     }
@@ -279,22 +280,21 @@ fn is_same(a: &Detection, b: &Detection) -> bool {
 pub fn thumbnail(sampler: &mut Sampler, frame: &FrameView) -> Result<Vec<u8>, AnalysisError> {
     let (width, height) = (cut::WIDTH as u32, cut::HEIGHT as u32);
     let frame = &frame.rough(height * THUMBNAIL_ROWS);
-    let pixels = sampler.sample(frame, PixelRect::of(frame), width, height, ChannelOrder::Rgb)?;
+    let pixels = sampler.sample(frame, &frame.bounds(), width, height, ChannelOrder::Rgb)?;
     let grey = |&[red, green, blue]: &[u8; 3]| ((u16::from(red) + 2 * u16::from(green) + u16::from(blue)) / 4) as u8;
     Ok(pixels.as_chunks::<3>().0.iter().map(grey).collect())
 }
 
 /// From pixels of a window `width`×`height` to pixels of the frame, of which the window shows `part`.
-pub fn place(face: &mut Detection, part: PixelRect, width: u32, height: u32) {
-    let (scale_x, scale_y) = (part.width as f32 / width as f32, part.height as f32 / height as f32);
-    let (left, top) = (part.x as f32, part.y as f32);
-    face.rect.x = left + face.rect.x * scale_x;
-    face.rect.y = top + face.rect.y * scale_y;
+pub fn place(face: &mut Detection, part: &Rect, width: u32, height: u32) {
+    let (scale_x, scale_y) = (part.width / width as f32, part.height / height as f32);
+    face.rect.x = part.x + face.rect.x * scale_x;
+    face.rect.y = part.y + face.rect.y * scale_y;
     face.rect.width *= scale_x;
     face.rect.height *= scale_y;
     for point in face.landmarks.iter_mut().flatten() {
-        point.x = left + point.x * scale_x;
-        point.y = top + point.y * scale_y;
+        point.x = part.x + point.x * scale_x;
+        point.y = part.y + point.y * scale_y;
     }
 }
 

@@ -7,7 +7,6 @@
 use crate::analysis::detector::GRANULARITY;
 use crate::analysis::frame::FrameView;
 use crate::analysis::geometry::Rect;
-use crate::analysis::sampler::PixelRect;
 
 // Set on CenterFace's boxes. Of faces 24 pixels high it finds 88 %, of 28 and more all, up to 700. The other figures are those that
 // `cargo run --example window_boxes` prints, for eight frames each of 126 real and fake clips, against the boxes found in the whole of
@@ -142,15 +141,11 @@ impl Window {
         (self.picture.0 as f32 / self.frame.0 as f32, self.picture.1 as f32 / self.frame.1 as f32)
     }
 
-    /// The part of the frame: even, as the sampler wants it, so that it may be a pixel off.
-    pub fn part(&self) -> PixelRect {
-        let at = |pixel: u32, picture: u32, frame: u32| match pixel {
-            edge if edge == picture => frame as i32,
-            inner => (f64::from(inner) * f64::from(frame) / f64::from(picture) / 2.0).round() as i32 * 2,
-        };
-        let (left, right) = (at(self.left, self.picture.0, self.frame.0), at(self.right, self.picture.0, self.frame.0));
-        let (top, bottom) = (at(self.top, self.picture.1, self.frame.1), at(self.bottom, self.picture.1, self.frame.1));
-        PixelRect { x: left, y: top, width: (right - left).max(1), height: (bottom - top).max(1) }
+    /// The part of the frame that it shows.
+    pub fn part(&self) -> Rect {
+        let (scale_x, scale_y) = self.scale();
+        let (left, top) = (self.left as f32 / scale_x, self.top as f32 / scale_y);
+        Rect::new(left, top, self.width() as f32 / scale_x, self.height() as f32 / scale_y)
     }
 
     /// How much of its [`CONTEXT`] a box found at `rect` (in pixels of the window) has between itself and the window's edges, 0..1.
@@ -253,7 +248,7 @@ mod tests {
     fn small_frames_are_not_enlarged() {
         let levels = levels(200, 100, 320);
         assert_eq!(levels.picture_for(5.0), levels.usual());
-        assert_eq!(levels.usual().part(), PixelRect { x: 0, y: 0, width: 200, height: 100 });
+        assert_eq!(levels.usual().part(), Rect::new(0.0, 0.0, 200.0, 100.0));
     }
 
     #[test]
@@ -336,16 +331,16 @@ mod tests {
             prop_assert!(window.left.is_multiple_of(CELL) && window.top.is_multiple_of(CELL));
             prop_assert!(window.right.is_multiple_of(CELL) || window.right == window.picture.0);
             let part = window.part();
-            prop_assert!(part.x >= 0 && part.y >= 0 && part.width > 0 && part.height > 0);
-            prop_assert!(part.x + part.width <= width as i32 && part.y + part.height <= height as i32, "{:?}", part);
-            // The face, and as far as it may have strayed, but for the part's whole pixels.
-            let inside = |at: f32, from: i32, length: i32, most: u32| {
+            let bounds = Rect::new(0.0, 0.0, width as f32, height as f32);
+            prop_assert!(part.is_valid() && part.intersection(&bounds).area() > 0.999 * part.area(), "{:?}", part);
+            // The face, and as far as it may have strayed.
+            let inside = |at: f32, from: f32, to: f32, most: u32| {
                 let at = at.clamp(0.0, most as f32);
-                at >= from as f32 - 2.0 && at <= (from + length) as f32 + 2.0
+                at >= from - 0.01 && at <= to + 0.01
             };
-            prop_assert!(inside(face.x - reach, part.x, part.width, width), "{:?}", part);
-            prop_assert!(inside(face.right() + reach, part.x, part.width, width), "{:?}", part);
-            prop_assert!(inside(face.bottom() + reach, part.y, part.height, height), "{:?}", part);
+            prop_assert!(inside(face.x - reach, part.x, part.right(), width), "{:?}", part);
+            prop_assert!(inside(face.right() + reach, part.x, part.right(), width), "{:?}", part);
+            prop_assert!(inside(face.bottom() + reach, part.y, part.bottom(), height), "{:?}", part);
         }
     }
 }

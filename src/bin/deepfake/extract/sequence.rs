@@ -25,7 +25,7 @@ pub struct Crop {
     pub face: [f32; 4],
     /// The square of the frame that an upright crop shows: x, y, side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub part: Option<[i32; 3]>,
+    pub part: Option<[f32; 3]>,
     /// Of an aligned crop: the 2 × 3 matrix that takes points of the frame to points of the crop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrix: Option<[[f64; 3]; 2]>,

@@ -296,14 +296,16 @@ mod tests {
         /// Wherever a part lies, and whatever its size: nothing is rounded but what comes out.
         #[test]
         fn samples_are_the_standards_arithmetic_rounded_once(
-            (x, y) in (-20.0..60.0f32, -20.0..40.0f32), (wide, high) in (0.4..5.0f32, 0.4..5.0f32),
+            (across, down) in (0.05..0.95f32, 0.05..0.95f32), (wide, high) in (0.4..5.0f32, 0.4..5.0f32),
             (columns, rows) in (4usize..14, 4usize..14), seed: u32,
         ) {
-            let rect = Rect::new(x, y, wide * columns as f32, high * rows as f32);
-            prop_assume!(rect.right() > 0.0 && rect.bottom() > 0.0);
+            let (width, height) = (wide * columns as f32, high * rows as f32);
+            // From just inside the left edge to just inside the right one.
+            let at = |share: f32, length: f32, frame: usize| share * (frame as f32 + length) - length;
+            let rect = Rect::new(at(across, width, W), at(down, height, H), width, height);
             let noise = |count: usize, salt: u32| -> Vec<u8> {
                 (0..count as u32)
-                    .map(|place| (place ^ seed ^ salt).wrapping_mul(2_654_435_761).to_be_bytes()[0] / 8 + 112)
+                    .map(|place| (place ^ seed ^ salt).wrapping_mul(2_654_435_761).to_be_bytes()[0] / 32 + 124)
                     .collect()
             };
             let planes = [(noise(W * H, 1), W), (noise(W * H / 4, 2), W / 2), (noise(W * H / 4, 3), W / 2)];
@@ -327,7 +329,8 @@ mod tests {
                 let rgb = [y + 1.402 * v, y - 0.344_136 * u - 0.714_136 * v, y + 1.772 * u];
                 for (value, exact) in pixel.iter().zip(rgb) {
                     let off = (f32::from(*value) - (255.0 * exact).clamp(0.0, 255.0)).abs();
-                    prop_assert!(off < 0.8, "off by {}", off);
+                    // Half a level, and what noise of eight levels makes of places that are known to a 256th of a pixel.
+                    prop_assert!(off < 0.75, "off by {}", off);
                 }
             }
         }

@@ -277,6 +277,12 @@ mod tests {
         Sampler::default().sample(&frame, rect, size.0, size.1, order).unwrap().to_vec()
     }
 
+    /// R, G, B of Y, U, V (limited range) by the formulas of ITU-R BT.601, neither rounded nor cut off.
+    fn standard([y, u, v]: [f64; 3]) -> [f64; 3] {
+        let (y, u, v) = ((y - 16.0) / 219.0, (u - 128.0) / 224.0, (v - 128.0) / 224.0);
+        [y + 1.402 * v, y - 0.344_136 * u - 0.714_136 * v, y + 1.772 * u].map(|value| 255.0 * value)
+    }
+
     /// What lies at `index` of `target` samples along one axis of a plane, whose edge is repeated: shares of the samples, by their places.
     fn shares(start: f32, length: f32, index: usize, target: usize, samples: usize) -> Vec<(usize, f32)> {
         let step = length / target as f32;
@@ -315,20 +321,18 @@ mod tests {
             let mut sampler = Sampler::default();
             let pixels = sampler.sample(&frame, &rect, columns as u32, rows as u32, ChannelOrder::Rgb).unwrap();
             for (place, pixel) in pixels.as_chunks::<3>().0.iter().enumerate() {
-                let [y, u, v] = planes.each_ref().map(|(data, stride)| -> f32 {
+                let [y, u, v] = planes.each_ref().map(|(data, stride)| -> f64 {
                     let sub = (W / stride) as f32;
-                    // Along one axis a plane is averaged, where it is enlarged along the other it is interpolated along both.
+                    // Each axis by itself: a plane may shrink along one and grow along the other.
                     let down = shares(rect.y / sub, rect.height / sub, place / columns, rows, H / sub as usize);
                     let across = shares(rect.x / sub, rect.width / sub, place % columns, columns, *stride);
                     let row = |row: usize| -> f32 {
                         across.iter().map(|(column, share)| share * f32::from(data[row * stride + column])).sum()
                     };
-                    down.iter().map(|(index, share)| share * row(*index)).sum()
+                    down.iter().map(|(index, share)| f64::from(share * row(*index))).sum()
                 });
-                let (y, u, v) = ((y - 16.0) / 219.0, (u - 128.0) / 224.0, (v - 128.0) / 224.0);
-                let rgb = [y + 1.402 * v, y - 0.344_136 * u - 0.714_136 * v, y + 1.772 * u];
-                for (value, exact) in pixel.iter().zip(rgb) {
-                    let off = (f32::from(*value) - (255.0 * exact).clamp(0.0, 255.0)).abs();
+                for (value, exact) in pixel.iter().zip(standard([y, u, v])) {
+                    let off = (f64::from(*value) - exact.clamp(0.0, 255.0)).abs();
                     // Half a level, and what noise of eight levels makes of places that are known to a 256th of a pixel.
                     prop_assert!(off < 0.75, "off by {}", off);
                 }
@@ -439,9 +443,7 @@ mod tests {
             let (row, column) = (index / (SIDE / 2) * 2, index % (SIDE / 2) * 2);
             let at = |row: usize, column: usize| f64::from(luma[row * SIDE + column]);
             let mean = (at(row, column) + at(row, column + 1) + at(row + 1, column) + at(row + 1, column + 1)) / 4.0;
-            let (y, u, v) =
-                ((mean - 16.0) / 219.0, (f64::from(u[index]) - 128.0) / 224.0, (f64::from(v[index]) - 128.0) / 224.0);
-            let exact = [y + 1.402 * v, y - 0.344_136 * u - 0.714_136 * v, y + 1.772 * u].map(|value| value * 255.0);
+            let exact = standard([mean, f64::from(u[index]), f64::from(v[index])]);
             for ((bias, value), exact) in bias.iter_mut().zip(pixel).zip(exact) {
                 let error = f64::from(*value) - exact;
                 assert!(error.abs() < 1.2, "{value} is not {exact}");

@@ -44,7 +44,7 @@ use gstdeepfake::analysis::tracker::{Tracker, TrackerSettings};
 use gstdeepfake::analysis::window::Window;
 use gstdeepfake::elements::frame;
 use gstdeepfake::inference::package::Graphs;
-use gstdeepfake::inference::{DeviceRequest, InferenceError, Model, ModelPackage, SessionOptions, places};
+use gstdeepfake::inference::{DeviceRequest, Encoded, InferenceError, Model, ModelPackage, SessionOptions, places};
 use gstdeepfake::report::meta;
 
 const OPTIONS: SessionOptions = SessionOptions { device: DeviceRequest::Cpu, require_device: true, threads: 1 };
@@ -271,8 +271,8 @@ struct Inputs {
 fn inputs(parts: &mut Parts, made: &Made) -> Inputs {
     let crops = batch(&parts.crop_spec, &made.crops);
     let features = parts.model.encode(crops.clone().view_mut()).expect("the encoder runs");
-    let windows: Vec<_> = features.iter().map(|encoded| window(parts, &encoded.feature)).collect();
-    let views: Vec<_> = windows.iter().map(Window::features).collect();
+    let windows: Vec<_> = features.iter().map(|encoded| window(parts, encoded)).collect();
+    let views: Vec<_> = windows.iter().map(|window| window.features().values).collect();
     Inputs {
         followed: made.followed.iter().map(|seen| tensor(seen.picture())).collect(),
         discovery: tensor(made.discovery.picture()),
@@ -308,9 +308,9 @@ fn views_of(maps: &[ArrayD<f32>]) -> Vec<ArrayViewD<'_, f32>> {
 }
 
 /// A full window.
-fn window(parts: &Parts, feature: &[f32]) -> Window {
+fn window(parts: &Parts, crop: &Encoded) -> Window {
     let mut window = Window::new(parts.package.window.frames, parts.package.window.rate_hz);
-    (0..window.size()).for_each(|index| window.push(index as u64 * STEP, feature, None));
+    (0..window.size()).for_each(|index| window.push(index as u64 * STEP, crop));
     window
 }
 
@@ -416,15 +416,15 @@ fn of_faces(c: &mut Criterion<CpuTime>, parts: &mut Parts, faces: usize) {
         });
     });
     let features = parts.model.encode(inputs.crops.clone().view_mut()).expect("the encoder runs");
-    let mut windows: Vec<_> = features.iter().map(|encoded| window(parts, &encoded.feature)).collect();
+    let mut windows: Vec<_> = features.iter().map(|encoded| window(parts, encoded)).collect();
     bench("window", &mut |b| {
         let mut pts = STEP * windows[0].size() as u64;
         b.iter(|| {
             pts += STEP;
             for (window, encoded) in windows.iter_mut().zip(&features) {
-                window.push(pts, &encoded.feature, encoded.frame_logit);
+                window.push(pts, encoded);
             }
-            windows.iter().map(|window| window.features()[[0, 0]]).sum::<f32>()
+            windows.iter().map(|window| window.features().values[[0, 0]]).sum::<f32>()
         });
     });
     bench("graph-head", &mut |b| b.iter(|| parts.head_graph.run(&inputs.windows)));

@@ -152,7 +152,7 @@ impl Analyzer {
             let encoded = self.model.encode(Array4::zeros(shape).view_mut())?;
             let mut window = Window::new(self.model.package().window.frames, 1.0);
             for pts in 0..window.size() {
-                window.push(pts as u64, &encoded[0].feature, None);
+                window.push(pts as u64, &encoded[0]);
             }
             self.model.head(&[window.features()])?;
             took = began.elapsed();
@@ -217,7 +217,7 @@ impl Analyzer {
             let crops = ArrayViewMut4::from_shape(shape, &mut self.crops).expect("every crop has the model's size");
             for (id, encoded) in cropped.iter().zip(self.model.encode(crops)?) {
                 let face = self.faces.get_mut(id).expect("every cropped track has a face");
-                face.window.push(frame.pts, &encoded.feature, encoded.frame_logit);
+                face.window.push(frame.pts, &encoded);
             }
             let encoded = Instant::now();
             self.took.encode = encoded - began;

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use ndarray::ArrayView2;
 
+use crate::inference::{Encoded, Row, WindowFeatures};
+
 /// Says which frames are due, so that feeds of 25, 30, 50 and 60 fps mean the same to a model.
 ///
 /// Time is cut into slots of 1/rate seconds; the first frame of each slot is due.
@@ -53,12 +55,19 @@ impl Grid {
 pub struct Window {
     size: usize,
     longest_ns: u64,
-    /// PTS and logit of each crop.
-    crops: VecDeque<(u64, Option<f32>)>,
+    crops: VecDeque<Crop>,
     /// Features one after the other, room for two windows: those of the window lie in one piece, at its end, and only when it is
     /// full is the window moved to its begin.
     features: Vec<f32>,
     feature_length: usize,
+}
+
+/// One crop's share of a window, but for its feature.
+#[derive(Clone, Debug)]
+struct Crop {
+    pts: u64,
+    logit: Option<f32>,
+    row: Option<Row>,
 }
 
 impl Window {
@@ -69,11 +78,12 @@ impl Window {
         Self { size, longest_ns, crops: VecDeque::with_capacity(size), features: vec![], feature_length: 0 }
     }
 
-    /// Adds the newest crop: its feature, and the logit of the crop alone where the model gives one.
+    /// Adds the newest crop.
     ///
     /// # Panics
     /// If the feature has another length than the ones before.
-    pub fn push(&mut self, pts: u64, feature: &[f32], logit: Option<f32>) {
+    pub fn push(&mut self, pts: u64, crop: &Encoded) {
+        let feature = &crop.feature;
         if self.features.is_empty() {
             self.feature_length = feature.len();
             self.features.reserve_exact(2 * self.size * feature.len());
@@ -88,8 +98,8 @@ impl Window {
             self.features.truncate(self.features.len() - start);
         }
         self.features.extend_from_slice(feature);
-        self.crops.push_back((pts, logit));
-        while self.crops.front().is_some_and(|(oldest, _)| pts.saturating_sub(*oldest) > self.longest_ns) {
+        self.crops.push_back(Crop { pts, logit: crop.frame_logit, row: crop.row });
+        while self.crops.front().is_some_and(|oldest| pts.saturating_sub(oldest.pts) > self.longest_ns) {
             self.crops.pop_front();
         }
     }
@@ -111,18 +121,22 @@ impl Window {
 
     /// PTS in nanoseconds of the oldest and the newest crop.
     pub fn span(&self) -> Option<(u64, u64)> {
-        Some((self.crops.front()?.0, self.crops.back()?.0))
+        Some((self.crops.front()?.pts, self.crops.back()?.pts))
     }
 
     /// Logit of the newest crop alone.
     pub fn newest_logit(&self) -> Option<f32> {
-        self.crops.back()?.1
+        self.crops.back()?.logit
     }
 
     /// All features, [crops, feature length], oldest first.
-    pub fn features(&self) -> ArrayView2<'_, f32> {
+    pub fn features(&self) -> WindowFeatures<'_> {
         let shape = (self.crops.len(), self.feature_length);
-        ArrayView2::from_shape(shape, &self.features[self.start()..]).expect("one feature for each crop")
+        let values = ArrayView2::from_shape(shape, &self.features[self.start()..]);
+        WindowFeatures {
+            values: values.expect("one feature for each crop"),
+            rows: self.crops.iter().map(|crop| crop.row).collect(),
+        }
     }
 }
 
@@ -199,13 +213,14 @@ mod tests {
             for step in steps {
                 pts += step;
                 all.push(pts);
-                window.push(pts, &[pts as f32, 1.0], Some(pts as f32));
+                let crop = Encoded { feature: vec![pts as f32, 1.0], frame_logit: Some(pts as f32), row: None };
+                window.push(pts, &crop);
                 let expected: Vec<u64> =
                     all.iter().rev().take(size).rev().copied().filter(|old| pts - old <= longest).collect();
                 prop_assert_eq!(window.fill(), expected.len());
                 prop_assert_eq!(window.span(), Some((expected[0], pts)));
                 prop_assert_eq!(window.newest_logit(), Some(pts as f32));
-                let features = window.features();
+                let features = window.features().values;
                 prop_assert_eq!(features.dim(), (expected.len(), 2));
                 for (row, pts) in features.outer_iter().zip(expected) {
                     prop_assert_eq!(row[0], pts as f32);

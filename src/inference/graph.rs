@@ -4,18 +4,20 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use memmap2::MmapMut;
 use ndarray::ArrayViewD;
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
-use ort::value::{TensorElementType, TensorRef, ValueType};
+use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
 use sha2::{Digest, Sha256};
 
 use super::device::Device;
 use super::error::InferenceError;
 use super::runtime;
+use super::table::Row;
 
 /// ONNX files larger than this are refused: no live model is, and a wrong path may be.
 const MOST_BYTES: u64 = 1 << 30;
@@ -38,10 +40,18 @@ impl GraphFile {
         if length == 0 {
             return Err(other_file(path, "it is empty".into()));
         }
-        let failed = |error: std::io::Error| unreadable(path, &error);
+        Self::of(path, &file, length as usize).map_err(|error| unreadable(path, &error))
+    }
+
+    /// One that is part of the program.
+    pub(super) fn built_in(name: &str, bytes: &[u8]) -> std::io::Result<Self> {
+        Self::of(Path::new(name), bytes, bytes.len())
+    }
+
+    fn of(path: &Path, mut source: impl Read, length: usize) -> std::io::Result<Self> {
         // Memory, not the file itself: one that shrinks while it is mapped is a crash.
-        let mut bytes = MmapMut::map_anon(length as usize).map_err(failed)?;
-        (&file).read_exact(&mut bytes).map_err(failed)?;
+        let mut bytes = MmapMut::map_anon(length)?;
+        source.read_exact(&mut bytes)?;
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { path: path.into(), sha256, on: BTreeMap::new(), bytes })
     }
@@ -107,6 +117,10 @@ pub struct GraphInfo {
 }
 
 impl GraphInfo {
+    pub(super) fn failed(&self, error: &ort::Error) -> InferenceError {
+        InferenceError::Run { path: self.path.clone(), cause: cause_of(error) }
+    }
+
     /// # Errors
     /// If the other graph cannot take this one's place.
     pub(super) fn check_ports(&self, other: &Self) -> Result<(), String> {
@@ -197,7 +211,28 @@ pub(super) fn show_shape(shape: &[Option<usize>]) -> String {
     format!("[{}]", sizes.join(", "))
 }
 
-/// Runs the graph over `input` and has `read` look at its outputs, in the graph's order.
+/// What a run leaves to be looked at: the graph's outputs, in its order, on the host.
+pub struct Outputs<'a> {
+    values: &'a [ArrayViewD<'a, f32>],
+    /// Where the first of the features stays on the device; the others follow it.
+    pub row: Option<Row>,
+}
+
+impl<'a> Outputs<'a> {
+    pub(super) fn new(values: &'a [ArrayViewD<'a, f32>], row: Option<Row>) -> Self {
+        Self { values, row }
+    }
+}
+
+impl<'a> Deref for Outputs<'a> {
+    type Target = [ArrayViewD<'a, f32>];
+
+    fn deref(&self) -> &Self::Target {
+        self.values
+    }
+}
+
+/// Runs the graph over `input` and has `read` look at its outputs.
 ///
 /// # Errors
 /// [`InferenceError::Run`] if ONNX Runtime fails, [`InferenceError::NotFinite`] if an output holds NaN or infinity.
@@ -205,21 +240,33 @@ pub(super) fn run<R>(
     session: &mut Session,
     info: &GraphInfo,
     input: ArrayViewD<f32>,
-    read: impl FnOnce(&[ArrayViewD<f32>]) -> R,
+    read: impl FnOnce(&Outputs) -> R,
 ) -> Result<R, InferenceError> {
-    let failed = |error: ort::Error| InferenceError::Run { path: info.path.clone(), cause: cause_of(&error) };
     let input = input.as_standard_layout();
-    let tensor = TensorRef::from_array_view(&input).map_err(failed)?;
-    let values = session.run(ort::inputs![tensor]).map_err(failed)?;
+    let tensor = TensorRef::from_array_view(&input).map_err(|error| info.failed(&error))?;
+    let values = session.run(ort::inputs![tensor]).map_err(|error| info.failed(&error))?;
+    look(info, |index| &values[index], None, read)
+}
+
+/// Has `read` look at what a run has left in the host's memory: `value` gives the outputs by their index.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn look<'a, R>(
+    info: &GraphInfo,
+    value: impl Fn(usize) -> &'a DynValue,
+    row: Option<Row>,
+    read: impl FnOnce(&Outputs) -> R,
+) -> Result<R, InferenceError> {
     let mut outputs = Vec::with_capacity(info.outputs.len());
     for (index, port) in info.outputs.iter().enumerate() {
-        let output = values[index].try_extract_array::<f32>().map_err(failed)?;
+        let output = value(index).try_extract_array::<f32>().map_err(|error| info.failed(&error))?;
         if !all_finite(&output) {
             return Err(InferenceError::NotFinite { path: info.path.clone(), output: port.name.clone() });
         }
         outputs.push(output);
     }
-    Ok(read(&outputs))
+    Ok(read(&Outputs::new(&outputs, row)))
 }
 
 /// Looks at blocks of values at a time, which the compiler turns into vector instructions.

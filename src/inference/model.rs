@@ -9,8 +9,10 @@ use ndarray::{
 
 use super::device::{Device, Placement, SessionOptions};
 use super::error::InferenceError;
-use super::graph::{GraphInfo, show_shape};
+use super::graph::{GraphInfo, Outputs, show_shape};
 use super::package::{Encoder, Graph, Graphs, ModelPackage};
+use super::runner::Request;
+use super::table::{FeaturePort, Row};
 use super::worker::Worker;
 
 /// Index of the encoder, or of the only graph, in the worker.
@@ -26,12 +28,12 @@ const LEAST_PROBABILITY: f32 = 1e-7;
 pub struct Model {
     package: ModelPackage,
     worker: Arc<Worker>,
-    /// Outputs, by their index in the graph.
-    outputs: Outputs,
+    outputs: OutputIndices,
 }
 
+/// Outputs by their place in the graph.
 #[derive(Debug)]
-struct Outputs {
+struct OutputIndices {
     first: usize,
     frame: Option<usize>,
     head: usize,
@@ -44,6 +46,22 @@ pub struct Encoded {
     pub feature: Vec<f32>,
     /// Fake-minus-real logit of this crop alone, where the model says one. Not calibrated for single crops.
     pub frame_logit: Option<f32>,
+    /// Where the feature lies on the device as well, if it does.
+    pub row: Option<Row>,
+}
+
+/// The features of one window, [T, feature length], oldest crop first.
+#[derive(Clone, Debug)]
+pub struct WindowFeatures<'a> {
+    pub values: ArrayView2<'a, f32>,
+    /// Where they lie on the device as well, if all of them do.
+    pub rows: Option<Vec<Row>>,
+}
+
+impl<'a> From<ArrayView2<'a, f32>> for WindowFeatures<'a> {
+    fn from(values: ArrayView2<'a, f32>) -> Self {
+        Self { values, rows: None }
+    }
 }
 
 impl Model {
@@ -55,7 +73,13 @@ impl Model {
     /// [`InferenceError`], with file, key, cause and what mends it.
     pub fn load(package: ModelPackage, options: &SessionOptions) -> Result<Self, InferenceError> {
         let files = package.graphs.all().into_iter().map(Graph::read).collect::<Result<_, _>>()?;
-        Self::with_worker(package, Worker::shared_graphs(files, options)?)
+        let features = match &package.graphs {
+            Graphs::Split { encoder: Encoder { graph, feature_length, .. }, .. } => {
+                Some(FeaturePort { output: graph.output.clone(), length: *feature_length })
+            }
+            Graphs::Whole(_) | Graphs::Frame(_) => None,
+        };
+        Self::with_worker(package, Worker::shared_graphs(files, features, options)?)
     }
 
     /// As [`load`](Self::load), with the package's graphs already loaded.
@@ -116,11 +140,12 @@ impl Model {
         match &self.package.graphs {
             Graphs::Whole(_) => Ok(crops
                 .outer_iter()
-                .map(|crop| Encoded { feature: crop.iter().copied().collect(), frame_logit: None })
+                .map(|crop| Encoded { feature: crop.iter().copied().collect(), frame_logit: None, row: None })
                 .collect()),
             Graphs::Frame(graph) => self.encode_batches(crops, |outputs, _| {
                 let logits = self.logits(graph, &outputs[self.outputs.first])?;
-                Ok(logits.into_iter().map(|logit| Encoded { feature: vec![logit], frame_logit: Some(logit) }).collect())
+                let encoded = |logit| Encoded { feature: vec![logit], frame_logit: Some(logit), row: None };
+                Ok(logits.into_iter().map(encoded).collect())
             }),
             Graphs::Split { encoder, .. } => {
                 self.encode_batches(crops, |outputs, count| self.encoded(encoder, outputs, count))
@@ -132,7 +157,7 @@ impl Model {
     fn encode_batches(
         &self,
         crops: ArrayView4<f32>,
-        read: impl Fn(&[ArrayViewD<f32>], usize) -> Result<Vec<Encoded>, InferenceError>,
+        read: impl Fn(&Outputs, usize) -> Result<Vec<Encoded>, InferenceError>,
     ) -> Result<Vec<Encoded>, InferenceError> {
         let count = crops.len_of(Axis(0));
         let mut encoded = Vec::with_capacity(count);
@@ -151,12 +176,7 @@ impl Model {
     }
 
     /// The encoder's outputs for `count` crops.
-    fn encoded(
-        &self,
-        encoder: &Encoder,
-        outputs: &[ArrayViewD<f32>],
-        count: usize,
-    ) -> Result<Vec<Encoded>, InferenceError> {
+    fn encoded(&self, encoder: &Encoder, outputs: &Outputs, count: usize) -> Result<Vec<Encoded>, InferenceError> {
         let features = &outputs[self.outputs.first];
         if features.shape() != [count, encoder.feature_length] {
             return Err(self.wrong_output(
@@ -181,23 +201,28 @@ impl Model {
         Ok(features
             .outer_iter()
             .zip(frame_logits)
-            .map(|(feature, frame_logit)| Encoded { feature: feature.iter().copied().collect(), frame_logit })
+            .enumerate()
+            .map(|(index, (feature, frame_logit))| Encoded {
+                feature: feature.iter().copied().collect(),
+                frame_logit,
+                row: outputs.row.map(|first| first.behind(index)),
+            })
             .collect())
     }
 
-    /// Fake-minus-real logits of windows `[T, feature_length]`, oldest crop first, in the order given. Windows of one
-    /// length are one batch; lengths may differ from window to window.
+    /// Fake-minus-real logits of windows, in the order given. Windows of one length are one batch; lengths may differ from
+    /// window to window.
     ///
     /// # Errors
     /// [`InferenceError::Input`] if a window is empty, too long or its features have another length; else as
     /// [`Worker::run`].
-    pub fn head(&self, windows: &[ArrayView2<f32>]) -> Result<Vec<f32>, InferenceError> {
+    pub fn head(&self, windows: &[WindowFeatures]) -> Result<Vec<f32>, InferenceError> {
         let (graph, index) = match &self.package.graphs {
             Graphs::Split { head, .. } => (head, HEAD),
             Graphs::Whole(graph) | Graphs::Frame(graph) => (graph, FIRST),
         };
         for window in windows {
-            let (frames, length) = window.dim();
+            let (frames, length) = window.values.dim();
             if !(1..=self.package.window.frames).contains(&frames) || length != self.feature_length() {
                 return Err(InferenceError::Input {
                     path: graph.file.path.clone(),
@@ -210,20 +235,22 @@ impl Model {
             }
         }
         if let Graphs::Frame(_) = &self.package.graphs {
-            return Ok(windows.iter().map(|window| window.mean().expect("not empty")).collect());
+            return Ok(windows.iter().map(|window| window.values.mean().expect("not empty")).collect());
         }
         let mut by_length = BTreeMap::<usize, Vec<usize>>::new();
         for (position, window) in windows.iter().enumerate() {
-            by_length.entry(window.nrows()).or_default().push(position);
+            by_length.entry(window.values.nrows()).or_default().push(position);
         }
         let most = self.most_rows(index);
         let mut logits = vec![0.0; windows.len()];
         for positions in by_length.values().flat_map(|positions| positions.chunks(most)) {
-            let views: Vec<_> = positions.iter().map(|&position| windows[position].insert_axis(Axis(0))).collect();
+            let batch = positions.iter().map(|&position| &windows[position]);
+            let views: Vec<_> = batch.clone().map(|window| window.values.insert_axis(Axis(0))).collect();
+            let rows = batch.map(|window| window.rows.clone()).collect::<Option<Vec<_>>>().map(|rows| rows.concat());
             let found = match views[..] {
                 // The usual case: one face, and nothing to copy.
-                [only] => self.run_head(graph, index, only)?,
-                _ => self.run_head(graph, index, concatenate(Axis(0), &views).expect("equal shapes").view())?,
+                [only] => self.run_head(graph, index, only, rows)?,
+                _ => self.run_head(graph, index, concatenate(Axis(0), &views).expect("equal shapes").view(), rows)?,
             };
             for (position, logit) in positions.iter().zip(found) {
                 logits[*position] = logit;
@@ -233,7 +260,13 @@ impl Model {
     }
 
     /// Runs a batch of equally long windows, [N, T, feature length].
-    fn run_head(&self, graph: &Graph, index: usize, batch: ArrayView3<f32>) -> Result<Vec<f32>, InferenceError> {
+    fn run_head(
+        &self,
+        graph: &Graph,
+        index: usize,
+        batch: ArrayView3<f32>,
+        rows: Option<Vec<Row>>,
+    ) -> Result<Vec<f32>, InferenceError> {
         let (count, frames, _) = batch.dim();
         let input = &self.package.input;
         let shape = match &self.package.graphs {
@@ -241,8 +274,8 @@ impl Model {
             _ => IxDyn(batch.shape()),
         };
         let batch = batch.to_shape(shape).expect("as many elements");
-        let logits =
-            self.worker.run(index, batch.view(), |outputs| self.logits(graph, &outputs[self.outputs.head]))??;
+        let request = Request { input: batch.view(), rows };
+        let logits = self.worker.run(index, request, |outputs| self.logits(graph, &outputs[self.outputs.head]))??;
         if logits.len() != count {
             let key = if index == HEAD { "head.output" } else { "whole.output" };
             return Err(self.wrong_output(key, graph, &[logits.len()], &format!("[{count}]")));
@@ -320,7 +353,7 @@ impl Model {
         let feature = self.encode(grey.view_mut())?.remove(0).feature;
         for frames in [self.package.window.least_frames, self.package.window.frames] {
             let window = Array2::from_shape_fn((frames, feature.len()), |(_, index)| feature[index]);
-            self.head(&[window.view()])?;
+            self.head(&[window.view().into()])?;
         }
         Ok(())
     }
@@ -329,7 +362,7 @@ impl Model {
 /// Compares `model.toml` with what the graphs say of themselves; gives the outputs' indices.
 ///
 /// Messages take paths from the package: the worker's are those of whoever loaded the same bytes first.
-fn check(package: &ModelPackage, infos: &[GraphInfo]) -> Result<Outputs, InferenceError> {
+fn check(package: &ModelPackage, infos: &[GraphInfo]) -> Result<OutputIndices, InferenceError> {
     let input = &package.input;
     let crop = [Some(3), Some(input.height), Some(input.width)];
     let first = &infos[FIRST];
@@ -361,21 +394,21 @@ fn check(package: &ModelPackage, infos: &[GraphInfo]) -> Result<Outputs, Inferen
             };
             check_input(package, "head", head, &infos[HEAD], &[None, None, feature], &[0, 1])?;
             let head = class_output(package, "head.output", &head.output, head, &infos[HEAD])?;
-            Ok(Outputs { first: first_output, frame, head })
+            Ok(OutputIndices { first: first_output, frame, head })
         }
         Graphs::Whole(graph) => {
             let mut window = vec![None, None];
             window.extend(crop);
             check_input(package, "whole", graph, first, &window, &[0, 1])?;
             let index = class_output(package, "whole.output", &graph.output, graph, first)?;
-            Ok(Outputs { first: index, frame: None, head: index })
+            Ok(OutputIndices { first: index, frame: None, head: index })
         }
         Graphs::Frame(graph) => {
             let mut crops = vec![None];
             crops.extend(crop);
             check_input(package, "encoder", graph, first, &crops, &[])?;
             let index = class_output(package, "encoder.output", &graph.output, graph, first)?;
-            Ok(Outputs { first: index, frame: Some(index), head: index })
+            Ok(OutputIndices { first: index, frame: Some(index), head: index })
         }
     }
 }

@@ -12,31 +12,25 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ort::session::Session;
-
 use super::device::{Device, Placement};
 use super::error::InferenceError;
-use super::graph::{self, GraphFile, GraphInfo};
+use super::graph::{self, GraphInfo};
+use super::runner::{Plan, Runner};
 
 /// The first pause before a lost device is tried again, and the longest. Each is twice the one before, also from one loss to the
 /// next if the device held out for less than the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 });
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Makes a session: [`graph::open`](super::graph::open), but in tests, which have no device to lose.
-pub(super) type Open = dyn Fn(&GraphFile, Device, usize) -> Result<Session, String> + Send + Sync;
-
 /// What it takes to do without a device, and to get it back.
 pub(super) struct Standby {
-    files: Vec<GraphFile>,
+    plan: Plan,
     /// What runs at first: whatever takes its place must look like it.
     graphs: Arc<[GraphInfo]>,
     /// The device that may be lost.
     pub device: Device,
     /// Whether the CPU may not take over.
     pub required: bool,
-    threads: usize,
-    open: Box<Open>,
     watch: Mutex<Watch>,
     changed: Condvar,
 }
@@ -44,7 +38,7 @@ pub(super) struct Standby {
 /// Whoever holds it is the only one who does anything about the device.
 pub(super) struct Watch {
     /// Sessions on the CPU that were needed once, for a run that could not be done on any device.
-    spare: Option<Vec<Session>>,
+    spare: Option<Vec<Runner>>,
     pause: Duration,
     regained: Option<Instant>,
     closed: bool,
@@ -52,16 +46,9 @@ pub(super) struct Watch {
 }
 
 impl Standby {
-    pub fn new(
-        files: Vec<GraphFile>,
-        graphs: Arc<[GraphInfo]>,
-        device: Device,
-        required: bool,
-        threads: usize,
-        open: Box<Open>,
-    ) -> Self {
+    pub fn new(plan: Plan, graphs: Arc<[GraphInfo]>, device: Device, required: bool) -> Self {
         let watch = Watch { spare: None, pause: FIRST_PAUSE, regained: None, closed: false, thread: None };
-        Self { files, graphs, device, required, threads, open, watch: Mutex::new(watch), changed: Condvar::new() }
+        Self { plan, graphs, device, required, watch: Mutex::new(watch), changed: Condvar::new() }
     }
 
     /// A reader that panics leaves nothing half done.
@@ -109,25 +96,25 @@ impl Standby {
     }
 
     /// Sessions of all graphs on this device.
-    fn open_all(&self, device: Device) -> Result<Vec<Session>, String> {
-        let sessions = open_all(&self.files, device, self.threads, &self.open).map_err(|(_, cause)| cause)?;
-        for ((file, session), graph) in self.files.iter().zip(&sessions).zip(&*self.graphs) {
-            let other = graph::describe(&file.on(device).path, session).map_err(|error| error.to_string())?;
+    fn open(&self, device: Device) -> Result<Vec<Runner>, String> {
+        let runners = self.plan.open(device).map_err(|(_, cause)| cause)?;
+        for ((file, runner), graph) in self.plan.files.iter().zip(&runners).zip(&*self.graphs) {
+            let other = graph::describe(&file.on(device).path, &runner.session).map_err(|error| error.to_string())?;
             graph.check_ports(&other)?;
         }
-        Ok(sessions)
+        Ok(runners)
     }
 
     /// Tries to get the device back until it is there.
-    fn regain(&self, try_out: impl Fn(&mut [Session]) -> Result<(), String>, take_over: impl FnOnce(Vec<Session>)) {
+    fn regain(&self, try_out: impl Fn(&mut [Runner]) -> Result<(), String>, take_over: impl FnOnce(Vec<Runner>)) {
         while self.wait() {
-            let sessions = self.open_all(self.device);
-            let sessions = sessions.and_then(|mut sessions| try_out(&mut sessions).map(|()| sessions));
+            let runners = self.open(self.device);
+            let runners = runners.and_then(|mut runners| try_out(&mut runners).map(|()| runners));
             let mut watch = self.watch();
-            match sessions {
-                Ok(sessions) => {
+            match runners {
+                Ok(runners) => {
                     watch.regained = Some(Instant::now());
-                    take_over(sessions);
+                    take_over(runners);
                     return;
                 }
                 Err(_) => watch.lengthen_pause(),
@@ -141,24 +128,24 @@ impl Watch {
     ///
     /// # Errors
     /// If they cannot be made.
-    pub fn cpu_sessions(&mut self, standby: &Standby) -> Result<Vec<Session>, String> {
+    pub fn on_cpu(&mut self, standby: &Standby) -> Result<Vec<Runner>, String> {
         match self.spare.take() {
-            Some(sessions) => Ok(sessions),
-            None => standby.open_all(Device::Cpu),
+            Some(runners) => Ok(runners),
+            None => standby.open(Device::Cpu),
         }
     }
 
     /// Keeps sessions that did not help, for the next time.
-    pub fn keep(&mut self, sessions: Vec<Session>) {
-        self.spare = Some(sessions);
+    pub fn keep(&mut self, runners: Vec<Runner>) {
+        self.spare = Some(runners);
     }
 
     /// The device has just been lost: has it tried again by a thread. New sessions that pass `try_out` go to `take_over`.
     pub fn regain(
         &mut self,
         standby: &Arc<Standby>,
-        try_out: impl Fn(&mut [Session]) -> Result<(), String> + Send + 'static,
-        take_over: impl FnOnce(Vec<Session>) + Send + 'static,
+        try_out: impl Fn(&mut [Runner]) -> Result<(), String> + Send + 'static,
+        take_over: impl FnOnce(Vec<Runner>) + Send + 'static,
     ) {
         match self.regained {
             Some(regained) if regained.elapsed() < LONGEST_PAUSE => self.lengthen_pause(),
@@ -175,28 +162,15 @@ impl Watch {
     }
 }
 
-/// Sessions of all graphs on one device, each of the file that is meant for it.
-///
-/// # Errors
-/// The first file that does not load, and why.
-pub(super) fn open_all<'a>(
-    files: &'a [GraphFile],
-    device: Device,
-    threads: usize,
-    open: &Open,
-) -> Result<Vec<Session>, (&'a GraphFile, String)> {
-    let files = files.iter().map(|file| file.on(device));
-    files.map(|file| open(file, device, threads).map_err(|cause| (file, cause))).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::runner::Installed;
     use super::*;
 
     /// Of a device without graphs, which is back at the first try.
     fn standby() -> Arc<Standby> {
-        let open = |_: &GraphFile, _, _| unreachable!("there are no files");
-        Arc::new(Standby::new(vec![], Arc::new([]), Device::Cuda, false, 1, Box::new(open)))
+        let plan = Plan { files: vec![], features: None, threads: 1, devices: Box::new(Installed) };
+        Arc::new(Standby::new(plan, Arc::new([]), Device::Cuda, false))
     }
 
     #[test]

@@ -37,14 +37,15 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use ndarray::{ArrayD, ArrayViewD, Axis, Slice, concatenate};
-use ort::session::Session;
+use ndarray::{ArrayD, Axis, Slice, concatenate};
 
 use super::device::{Device, DeviceRequest, Placement, SessionOptions, cores};
 use super::error::InferenceError;
-use super::graph::{self, GraphFile, GraphInfo, Port, panic_text, show_shape};
+use super::graph::{self, GraphFile, GraphInfo, Outputs, Port, panic_text, show_shape};
+use super::runner::{Installed, Plan, Request, Runner};
 use super::runtime;
-use super::standby::{Open, Standby, open_all};
+use super::standby::Standby;
+use super::table::{FeaturePort, Row};
 
 /// Rows of a joined batch: with more, those at its end would wait longer than by themselves.
 const MOST_ROWS: usize = 32;
@@ -77,18 +78,24 @@ struct LaneState {
     queue: VecDeque<Arc<Seat>>,
 }
 
-/// A session, and where it runs.
-struct Runner {
-    session: Session,
-    device: Device,
-}
-
 /// Where one caller waits.
 struct Seat {
     turn: Mutex<Option<Turn>>,
     called: Condvar,
     /// For whoever runs it in his batch; `None` where nothing is joined.
-    input: Option<ArrayD<f32>>,
+    request: Option<OwnedRequest>,
+}
+
+struct OwnedRequest {
+    input: ArrayD<f32>,
+    rows: Option<Vec<Row>>,
+}
+
+/// What [`Outputs`] show.
+#[derive(Debug, PartialEq)]
+struct OwnedOutputs {
+    values: Vec<ArrayD<f32>>,
+    row: Option<Row>,
 }
 
 /// What a caller has waited for.
@@ -96,7 +103,7 @@ enum Turn {
     /// The session is his.
     Lead(Runner),
     /// Somebody ran his input in a batch.
-    Done(Result<Vec<ArrayD<f32>>, InferenceError>),
+    Done(Result<OwnedOutputs, InferenceError>),
     /// The worker is dead.
     Gone,
 }
@@ -104,6 +111,7 @@ enum Turn {
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
     files: Vec<Vec<(Option<Device>, String)>>,
+    features: Option<FeaturePort>,
     device: DeviceRequest,
     /// Without the CPU to fall back on it is another worker.
     required: bool,
@@ -124,14 +132,19 @@ impl Worker {
     /// If ONNX Runtime or a file is missing or broken, or the device does not work and is required.
     pub fn shared<P: AsRef<Path>>(files: &[P], options: &SessionOptions) -> Result<Arc<Self>, InferenceError> {
         let graphs = files.iter().map(|file| GraphFile::read(file.as_ref())).collect::<Result<_, _>>()?;
-        Self::shared_graphs(graphs, options)
+        Self::shared_graphs(graphs, None, options)
     }
 
-    /// As [`Worker::shared`], of files that are already read.
+    /// As [`Worker::shared`], of files that are already read. Where the first is an encoder and the second its head, `features`
+    /// says what goes from one to the other: a device that can keeps it.
     ///
     /// # Errors
     /// As there.
-    pub fn shared_graphs(files: Vec<GraphFile>, options: &SessionOptions) -> Result<Arc<Self>, InferenceError> {
+    pub fn shared_graphs(
+        files: Vec<GraphFile>,
+        features: Option<FeaturePort>,
+        options: &SessionOptions,
+    ) -> Result<Arc<Self>, InferenceError> {
         runtime::get()?;
         let device = match options.device.candidates()[..] {
             // Where only the CPU is left, "auto" and "cpu" are the same worker.
@@ -140,6 +153,7 @@ impl Worker {
         };
         let key = Key {
             files: files.iter().map(GraphFile::identity).collect(),
+            features: features.clone(),
             device,
             required: device.named().is_some_and(|device| options.requires(device)),
             threads: options.threads,
@@ -153,26 +167,27 @@ impl Worker {
             });
             workers.entry(key).or_default().clone()
         };
+        let plan = Plan { files, features, threads: options.threads, devices: Box::new(Installed) };
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(worker) = slot.upgrade().filter(|worker| worker.death.get().is_none()) {
-            worker.grow(&files, options.threads, Arc::strong_count(&worker));
+            worker.grow(&plan, Arc::strong_count(&worker));
             return Ok(worker);
         }
-        let worker = Arc::new(Self::start(files, options)?);
+        let worker = Arc::new(Self::start(plan, options)?);
         *slot = Arc::downgrade(&worker);
         Ok(worker)
     }
 
     /// One more session of each graph, if these `users` could run it at the same time as the others. Only one thread may be here.
-    fn grow(&self, files: &[GraphFile], threads: usize, users: usize) {
+    fn grow(&self, plan: &Plan, users: usize) {
         let sessions = self.sessions.load(Ordering::Relaxed);
-        if self.standby.is_some() || sessions >= users.min(at_once(threads)) {
+        if self.standby.is_some() || sessions >= users.min(at_once(plan.threads)) {
             return;
         }
         // Without it the users share what there is, as more users than cores do anyway.
-        let Ok(more) = open_all(files, Device::Cpu, threads, &graph::open) else { return };
-        for (lane, session) in self.lanes.iter().zip(more) {
-            self.leave(lane, Runner { session, device: Device::Cpu });
+        let Ok(more) = plan.open(Device::Cpu) else { return };
+        for (lane, runner) in self.lanes.iter().zip(more) {
+            self.leave(lane, runner);
         }
         self.sessions.store(sessions + 1, Ordering::Relaxed);
     }
@@ -193,19 +208,21 @@ impl Worker {
         &self.graphs
     }
 
-    /// Runs graph number `graph` over `input` and has `read` look at its outputs, in the graph's order.
+    /// Runs graph number `graph` over the request's input and has `read` look at its outputs, in the graph's order.
     ///
     /// # Errors
     /// [`InferenceError::Input`] if the input's shape does not fit, [`InferenceError::Run`] if ONNX Runtime fails,
     /// [`InferenceError::NotFinite`] if an output holds NaN or infinity, [`InferenceError::Device`] while a required device is
     /// lost, [`InferenceError::WorkerGone`] after a panic in ONNX Runtime or a reader.
-    pub fn run<R>(
+    pub fn run<'a, R>(
         &self,
         graph: usize,
-        input: ArrayViewD<f32>,
-        read: impl FnOnce(&[ArrayViewD<f32>]) -> R,
+        request: impl Into<Request<'a>>,
+        read: impl FnOnce(&Outputs) -> R,
     ) -> Result<R, InferenceError> {
+        let request = request.into();
         let (info, lane) = (&self.graphs[graph], &self.lanes[graph]);
+        let input = &request.input;
         let fits = info.input.shape.len() == input.ndim()
             && info.input.shape.iter().zip(input.shape()).all(|(want, have)| want.is_none_or(|want| want == *have))
             && !input.is_empty();
@@ -216,28 +233,25 @@ impl Worker {
             });
         }
         self.refuse()?;
-        let mut runner = match self.enter(lane, &input) {
+        let mut runner = match self.enter(lane, &request) {
             Turn::Lead(runner) => runner,
-            Turn::Done(outputs) => {
-                let outputs = outputs?;
-                return Ok(read(&outputs.iter().map(|array| array.view()).collect::<Vec<_>>()));
-            }
+            Turn::Done(outputs) => return Ok(outputs?.show(read)),
             Turn::Gone => return Err(self.gone()),
         };
         let others = lane.others(input.shape());
         let mut read = Some(read);
         let result = catch_unwind(AssertUnwindSafe(|| {
             if !others.is_empty() {
-                if let Some(result) = run_joined(&mut runner.session, info, &input, &others, &mut read) {
+                if let Some(result) = run_joined(&mut runner, info, &request, &others, &mut read) {
                     return result;
                 }
                 // Each by itself: one of them may have spoilt it for all.
                 for seat in &others {
-                    let own = seat.input.as_ref().expect("only who brought his input is joined");
-                    seat.call(Turn::Done(self.run_safely(graph, &mut runner, &own.view(), &mut Some(owned))));
+                    let own = seat.request.as_ref().expect("only who brought his input is joined").view();
+                    seat.call(Turn::Done(self.run_safely(graph, &mut runner, &own, &mut Some(OwnedOutputs::of))));
                 }
             }
-            self.run_safely(graph, &mut runner, &input, &mut read)
+            self.run_safely(graph, &mut runner, &request, &mut read)
         }));
         match result {
             Ok(result) => {
@@ -252,8 +266,8 @@ impl Worker {
         }
     }
 
-    /// Waits for the session, or for somebody who runs `input` along with his own.
-    fn enter(&self, lane: &Lane, input: &ArrayViewD<f32>) -> Turn {
+    /// Waits for the session, or for somebody who runs the request along with his own.
+    fn enter(&self, lane: &Lane, request: &Request) -> Turn {
         let mut state = lane.state();
         if self.death.get().is_some() {
             return Turn::Gone;
@@ -261,8 +275,8 @@ impl Worker {
         if let Some(runner) = state.idle.pop() {
             return Turn::Lead(runner);
         }
-        let input = lane.joins.then(|| input.to_owned());
-        let seat = Arc::new(Seat { turn: Mutex::new(None), called: Condvar::new(), input });
+        let request = lane.joins.then(|| OwnedRequest { input: request.input.to_owned(), rows: request.rows.clone() });
+        let seat = Arc::new(Seat { turn: Mutex::new(None), called: Condvar::new(), request });
         state.queue.push_back(seat.clone());
         drop(state);
         seat.wait()
@@ -293,20 +307,20 @@ impl Worker {
     }
 
     /// Runs it; where a device fails that can be done without, on the CPU.
-    fn run_safely<R, F: FnOnce(&[ArrayViewD<f32>]) -> R>(
+    fn run_safely<R, F: FnOnce(&Outputs) -> R>(
         &self,
         graph: usize,
         runner: &mut Runner,
-        input: &ArrayViewD<f32>,
+        request: &Request,
         read: &mut Option<F>,
     ) -> Result<R, InferenceError> {
-        let mut once = |session: &mut Session| {
-            let read = |outputs: &[ArrayViewD<f32>]| read.take().expect("nobody has read yet")(outputs);
-            graph::run(session, &self.graphs[graph], input.view(), read)
+        let mut once = |runner: &mut Runner| {
+            let read = |outputs: &Outputs| read.take().expect("nobody has read yet")(outputs);
+            runner.run(&self.graphs[graph], request, read)
         };
-        match (once(&mut runner.session), &self.standby) {
+        match (once(runner), &self.standby) {
             (Err(error), Some(standby)) if runner.device != Device::Cpu => {
-                self.rescue(standby, graph, runner, input, error, once)
+                self.rescue(standby, graph, runner, request, error, once)
             }
             (result, _) => result,
         }
@@ -318,9 +332,9 @@ impl Worker {
         standby: &Arc<Standby>,
         graph: usize,
         runner: &mut Runner,
-        input: &ArrayViewD<f32>,
+        request: &Request,
         error: InferenceError,
-        mut once: impl FnMut(&mut Session) -> Result<R, InferenceError>,
+        mut once: impl FnMut(&mut Runner) -> Result<R, InferenceError>,
     ) -> Result<R, InferenceError> {
         let mut watch = standby.watch();
         // Of two graphs that fail at the same time the second finds what has been done about the first.
@@ -329,30 +343,31 @@ impl Worker {
         if let Some(successor) = successor {
             drop(watch);
             *runner = successor;
-            return once(&mut runner.session);
+            return once(runner);
         }
-        let Ok(mut sessions) = watch.cpu_sessions(standby) else { return Err(error) };
-        let result = once(&mut sessions[graph]);
+        let Ok(mut runners) = watch.on_cpu(standby) else { return Err(error) };
+        let result = once(&mut runners[graph]);
         if result.is_err() {
             // It is not the device's fault.
-            watch.keep(sessions);
+            watch.keep(runners);
             return Err(error);
         }
         let placement = self.placement.clone();
         *lock(&placement) = standby.lost(&error);
         if !standby.required {
-            replace(&self.lanes, sessions, Device::Cpu);
+            replace(&self.lanes, runners);
             if let Some(successor) = self.lanes[graph].state().successor.take() {
                 *runner = successor;
             }
         }
         let (graphs, lanes, input, device) =
-            (self.graphs.clone(), self.lanes.clone(), input.to_owned(), standby.device);
-        let try_out = move |sessions: &mut [Session]| {
-            graph::run(&mut sessions[graph], &graphs[graph], input.view(), |_| ()).map_err(|error| error.to_string())
+            (self.graphs.clone(), self.lanes.clone(), request.input.to_owned(), standby.device);
+        let try_out = move |runners: &mut [Runner]| {
+            let again = runners[graph].run(&graphs[graph], &input.view().into(), |_| ());
+            again.map_err(|error| error.to_string())
         };
-        let take_over = move |sessions| {
-            replace(&lanes, sessions, device);
+        let take_over = move |runners| {
+            replace(&lanes, runners);
             *lock(&placement) = Placement::on(device);
         };
         watch.regain(standby, try_out, take_over);
@@ -386,23 +401,18 @@ impl Worker {
         InferenceError::WorkerGone { cause: self.death.get().cloned().unwrap_or_default() }
     }
 
-    fn start(files: Vec<GraphFile>, options: &SessionOptions) -> Result<Self, InferenceError> {
-        Self::start_with(files, options, options.device.candidates(), Box::new(graph::open))
+    fn start(plan: Plan, options: &SessionOptions) -> Result<Self, InferenceError> {
+        Self::start_on(options.device.candidates(), plan, options)
     }
 
     /// Loads all graphs on the first of the `candidates` that takes them all.
-    fn start_with(
-        files: Vec<GraphFile>,
-        options: &SessionOptions,
-        candidates: Vec<Device>,
-        open: Box<Open>,
-    ) -> Result<Self, InferenceError> {
+    fn start_on(candidates: Vec<Device>, plan: Plan, options: &SessionOptions) -> Result<Self, InferenceError> {
         let mut placement = Placement { active: None, reason: None };
         for device in candidates {
-            match open_all(&files, device, options.threads, &open) {
-                Ok(sessions) => {
+            match plan.open(device) {
+                Ok(runners) => {
                     placement.active = Some(device);
-                    return Self::with_sessions(files, sessions, device, placement, options, open);
+                    return Self::with_runners(runners, device, placement, plan, options);
                 }
                 Err((file, cause)) if device == Device::Cpu => {
                     return Err(InferenceError::Graph { path: file.path.clone(), cause });
@@ -420,29 +430,29 @@ impl Worker {
         unreachable!("the CPU is the last of the candidates")
     }
 
-    fn with_sessions(
-        files: Vec<GraphFile>,
-        sessions: Vec<Session>,
+    fn with_runners(
+        runners: Vec<Runner>,
         device: Device,
         placement: Placement,
+        plan: Plan,
         options: &SessionOptions,
-        open: Box<Open>,
     ) -> Result<Self, InferenceError> {
-        let graphs = files
+        let graphs = plan
+            .files
             .iter()
-            .zip(&sessions)
-            .map(|(file, session)| graph::describe(&file.on(device).path, session))
+            .zip(&runners)
+            .map(|(file, runner)| graph::describe(&file.on(device).path, &runner.session))
             .collect::<Result<Arc<[_]>, _>>()?;
-        let lane = |(session, graph): (Session, &GraphInfo)| {
+        let lane = |(runner, graph): (Runner, &GraphInfo)| {
             let is_free = |port: &Port| port.shape.first() == Some(&None);
             let joins = device.gains_by_batches() && is_free(&graph.input) && graph.outputs.iter().all(is_free);
-            let idle = vec![Runner { session, device }];
+            let idle = vec![runner];
             Lane { state: Mutex::new(LaneState { idle, successor: None, queue: VecDeque::new() }), joins }
         };
-        let lanes = sessions.into_iter().zip(&*graphs).map(lane).collect();
+        let lanes = runners.into_iter().zip(&*graphs).map(lane).collect();
         let required = options.requires(device);
         let known = graphs.clone();
-        let standby = || Arc::new(Standby::new(files, known, device, required, options.threads, open));
+        let standby = || Arc::new(Standby::new(plan, known, device, required));
         Ok(Self {
             graphs,
             lanes,
@@ -462,10 +472,9 @@ impl Drop for Worker {
     }
 }
 
-/// Puts sessions on `device` in the place of the one that each lane has; where it is being run, as soon as it is free.
-fn replace(lanes: &[Lane], sessions: Vec<Session>, device: Device) {
-    for (lane, session) in lanes.iter().zip(sessions) {
-        let runner = Runner { session, device };
+/// Puts each of these in the place of the one that its lane has; where that is being run, as soon as it is free.
+fn replace(lanes: &[Lane], runners: Vec<Runner>) {
+    for (lane, runner) in lanes.iter().zip(runners) {
         // Sessions are dropped after the lock.
         let _retired = {
             let mut state = lane.state();
@@ -502,9 +511,9 @@ impl Lane {
         }
         let mut rows = shape[0];
         let mut state = self.state();
-        while let Some(input) = state.queue.front().and_then(|seat| seat.input.as_ref()) {
-            rows += input.shape()[0];
-            if input.shape()[1..] != shape[1..] || rows > MOST_ROWS {
+        while let Some(request) = state.queue.front().and_then(|seat| seat.request.as_ref()) {
+            rows += request.input.shape()[0];
+            if request.input.shape()[1..] != shape[1..] || rows > MOST_ROWS {
                 break;
             }
             taken.extend(state.queue.pop_front());
@@ -539,41 +548,59 @@ impl std::fmt::Debug for Worker {
     }
 }
 
-/// Runs `input` and those of `others` as one batch, tells the others their outputs, and has `read` look at its own. `None`, and
+impl OwnedRequest {
+    fn view(&self) -> Request<'_> {
+        Request { input: self.input.view(), rows: self.rows.clone() }
+    }
+}
+
+impl OwnedOutputs {
+    fn of(outputs: &Outputs) -> Self {
+        Self { values: outputs.iter().map(|output| output.to_owned()).collect(), row: outputs.row }
+    }
+
+    fn show<R>(&self, read: impl FnOnce(&Outputs) -> R) -> R {
+        let values: Vec<_> = self.values.iter().map(|array| array.view()).collect();
+        read(&Outputs::new(&values, self.row))
+    }
+}
+
+/// Runs `request` and those of `others` as one batch, tells the others their outputs, and has `read` look at its own. `None`, and
 /// nobody has been told anything, if that fails for whatever reason.
-fn run_joined<R, F: FnOnce(&[ArrayViewD<f32>]) -> R>(
-    session: &mut Session,
+fn run_joined<R, F: FnOnce(&Outputs) -> R>(
+    runner: &mut Runner,
     info: &GraphInfo,
-    input: &ArrayViewD<f32>,
+    request: &Request,
     others: &[Arc<Seat>],
     read: &mut Option<F>,
 ) -> Option<Result<R, InferenceError>> {
-    let theirs = others.iter().filter_map(|seat| seat.input.as_ref()).map(|array| array.view());
-    let inputs: Vec<_> = std::iter::once(input.view()).chain(theirs).collect();
+    let theirs = others.iter().filter_map(|seat| seat.request.as_ref());
+    let inputs: Vec<_> =
+        std::iter::once(request.input.view()).chain(theirs.clone().map(|own| own.input.view())).collect();
     let batch = concatenate(Axis(0), &inputs).ok()?;
-    let rows = batch.len_of(Axis(0));
-    let split = |outputs: &[ArrayViewD<f32>]| {
-        if outputs.iter().any(|output| output.shape().first() != Some(&rows)) {
+    let count = batch.len_of(Axis(0));
+    // Only if they are known of all.
+    let rows = std::iter::once(&request.rows).chain(theirs.map(|own| &own.rows)).cloned();
+    let rows = rows.collect::<Option<Vec<_>>>().map(|rows| rows.concat());
+    let split = |outputs: &Outputs| {
+        if outputs.iter().any(|output| output.shape().first() != Some(&count)) {
             return None;
         }
         let mut start = 0;
         let mut parts = inputs.iter().map(|input| {
             let end = start + input.len_of(Axis(0));
             let part = Slice::from(start..end);
+            let values = outputs.iter().map(|output| output.slice_axis(Axis(0), part).to_owned()).collect();
+            let row = outputs.row.map(|first| first.behind(start));
             start = end;
-            outputs.iter().map(|output| output.slice_axis(Axis(0), part).to_owned()).collect::<Vec<_>>()
+            OwnedOutputs { values, row }
         });
         let own = parts.next()?;
         others.iter().zip(parts).for_each(|(seat, part)| seat.call(Turn::Done(Ok(part))));
         Some(own)
     };
-    let own = graph::run(session, info, batch.view(), split).ok()??;
-    let read = read.take()?;
-    Some(Ok(read(&own.iter().map(|array| array.view()).collect::<Vec<_>>())))
-}
-
-fn owned(outputs: &[ArrayViewD<f32>]) -> Vec<ArrayD<f32>> {
-    outputs.iter().map(|output| output.to_owned()).collect()
+    let own = runner.run(info, &Request { input: batch.view(), rows }, split).ok()??;
+    Some(Ok(own.show(read.take()?)))
 }
 
 #[cfg(test)]
@@ -582,7 +609,10 @@ pub(crate) mod tests {
     use std::sync::atomic::AtomicBool;
 
     use ndarray::IxDyn;
+    use ort::memory::AllocationDevice;
+    use ort::session::Session;
 
+    use super::super::runner::Devices;
     use super::*;
 
     const OPTIONS: SessionOptions = SessionOptions { device: DeviceRequest::Cpu, require_device: false, threads: 1 };
@@ -599,8 +629,14 @@ pub(crate) mod tests {
         ArrayD::zeros(vec![1, 4, 3])
     }
 
-    fn run_head(worker: &Worker, input: &ArrayD<f32>) -> Result<Vec<ArrayD<f32>>, InferenceError> {
-        worker.run(0, input.view(), owned)
+    fn run_head(worker: &Worker, input: &ArrayD<f32>) -> Result<OwnedOutputs, InferenceError> {
+        worker.run(0, input.view(), OwnedOutputs::of)
+    }
+
+    /// A worker of this file alone, which nobody shares.
+    fn own(file: PathBuf) -> Worker {
+        let files = vec![GraphFile::read(&file).unwrap()];
+        Worker::start(Plan { files, features: None, threads: 1, devices: Box::new(Installed) }, &OPTIONS).unwrap()
     }
 
     /// The worker's only session, as if somebody were running it.
@@ -637,7 +673,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_panic_on_the_way_is_an_error_for_all() {
-        let worker = Worker::start(vec![GraphFile::read(&head()).unwrap()], &OPTIONS).unwrap();
+        let worker = own(head());
         let gone = InferenceError::WorkerGone { cause: "a panic: of a test".into() };
         assert_eq!(worker.run(0, input().view(), |_| panic!("of a test")), Err::<(), _>(gone.clone()));
         assert_eq!(run_head(&worker, &input()), Err(gone));
@@ -645,7 +681,7 @@ pub(crate) mod tests {
 
     #[test]
     fn who_comes_first_runs_first() {
-        let worker = Worker::start(vec![GraphFile::read(&head()).unwrap()], &OPTIONS).unwrap();
+        let worker = own(head());
         let session = take_session(&worker);
         let order = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
@@ -661,7 +697,7 @@ pub(crate) mod tests {
 
     #[test]
     fn those_who_wait_are_run_as_one_batch_and_get_their_own_outputs() {
-        let mut worker = Worker::start(vec![GraphFile::read(&head()).unwrap()], &OPTIONS).unwrap();
+        let mut worker = own(head());
         Arc::get_mut(&mut worker.lanes).unwrap()[0].joins = true;
         let window = |value: f32, rows: usize, frames: usize| ArrayD::from_elem(vec![rows, frames, 3], value);
         // The fourth has another length, and is not joined; the third spoils the batch, and alone gets an error.
@@ -682,7 +718,7 @@ pub(crate) mod tests {
                     .collect();
                 let lane = &worker.lanes[0];
                 let lead = lane.state().queue.front().cloned().unwrap();
-                assert_eq!(lead.input.as_ref().unwrap(), &inputs[0]);
+                assert_eq!(lead.request.as_ref().unwrap().input, inputs[0]);
                 worker.leave(lane, session);
                 for (caller, alone) in callers.into_iter().zip(&alone) {
                     assert_eq!(&caller.join().unwrap(), alone);
@@ -697,8 +733,8 @@ pub(crate) mod tests {
         let lane = Lane { state: Mutex::new(state), joins: true };
         let queue = |rows: &[usize], frames: usize| {
             for &rows in rows {
-                let input = Some(ArrayD::zeros(vec![rows, frames, 3]));
-                let seat = Seat { turn: Mutex::new(None), called: Condvar::new(), input };
+                let request = Some(OwnedRequest { input: ArrayD::zeros(vec![rows, frames, 3]), rows: None });
+                let seat = Seat { turn: Mutex::new(None), called: Condvar::new(), request };
                 lane.state().queue.push_back(Arc::new(seat));
             }
         };
@@ -726,7 +762,7 @@ pub(crate) mod tests {
         std::thread::scope(|scope| {
             for _ in 0..sessions {
                 let (began, input) = (&began, &input);
-                let read = move |_: &[ArrayViewD<f32>]| {
+                let read = move |_: &Outputs| {
                     began.fetch_add(1, Ordering::SeqCst);
                     wait_until(|| began.load(Ordering::SeqCst) == sessions);
                 };
@@ -770,25 +806,42 @@ pub(crate) mod tests {
 
         /// A worker for the encoder and the head of the tests, on this device.
         pub(crate) fn worker(self: &Arc<Self>, require_device: bool) -> Arc<Worker> {
-            let this = self.clone();
-            let open = move |file: &GraphFile, device, threads| {
-                let is_encoder = file.path.ends_with("encoder.onnx");
-                let fails = match device {
-                    Device::Cpu => this.cursed.load(Ordering::SeqCst),
-                    _ => this.broken.load(Ordering::SeqCst),
-                };
-                let lost = GraphFile::read(&data("encoder-lost.onnx")).unwrap();
-                let session = graph::open(if is_encoder && fails { &lost } else { file }, Device::Cpu, threads);
-                if is_encoder && device != Device::Cpu {
-                    this.opened.fetch_add(1, Ordering::SeqCst);
-                }
-                session
-            };
             let files = ["encoder.onnx", "head.onnx"].map(|file| GraphFile::read(&data(file)).unwrap());
-            let options = SessionOptions { device: DeviceRequest::Cuda, require_device, threads: 1 };
-            let worker = Worker::start_with(files.into(), &options, vec![Device::Cuda, Device::Cpu], Box::new(open));
-            Arc::new(worker.unwrap())
+            let features = FeaturePort { output: "features".into(), length: 3 };
+            Arc::new(on_cuda(files.into(), Some(features), self.clone(), require_device))
         }
+    }
+
+    impl Devices for Arc<Fragile> {
+        fn open(&self, file: &GraphFile, device: Device, threads: usize) -> Result<Session, String> {
+            let is_encoder = file.path.ends_with("encoder.onnx");
+            let fails = match device {
+                Device::Cpu => self.cursed.load(Ordering::SeqCst),
+                _ => self.broken.load(Ordering::SeqCst),
+            };
+            let lost = GraphFile::read(&data("encoder-lost.onnx")).unwrap();
+            let session = graph::open(if is_encoder && fails { &lost } else { file }, Device::Cpu, threads);
+            if is_encoder && device != Device::Cpu {
+                self.opened.fetch_add(1, Ordering::SeqCst);
+            }
+            session
+        }
+
+        fn memory(&self, device: Device) -> Option<AllocationDevice<'static>> {
+            device.memory().map(|_| AllocationDevice::CPU)
+        }
+    }
+
+    /// A worker of `cuda`, as `devices` have it.
+    fn on_cuda(
+        files: Vec<GraphFile>,
+        features: Option<FeaturePort>,
+        devices: impl Devices + 'static,
+        require_device: bool,
+    ) -> Worker {
+        let options = SessionOptions { device: DeviceRequest::Cuda, require_device, threads: 1 };
+        let plan = Plan { files, features, threads: 1, devices: Box::new(devices) };
+        Worker::start_on(vec![Device::Cuda, Device::Cpu], plan, &options).unwrap()
     }
 
     /// What the encoder makes of crops of these values.
@@ -809,6 +862,57 @@ pub(crate) mod tests {
 
     fn devices(worker: &Worker) -> Vec<Device> {
         worker.lanes.iter().map(|lane| lane.state().idle[0].device).collect()
+    }
+
+    #[test]
+    fn features_stay_on_the_device_until_it_is_lost() {
+        let device = Arc::new(Fragile::default());
+        let worker = device.worker(false);
+        let row = |value: f32| {
+            let crop = ArrayD::from_elem(IxDyn(&[1, 3, 16, 16]), value);
+            worker.run(0, crop.view(), |outputs| outputs.row).unwrap()
+        };
+        // The window's mean; the host is given zeros.
+        let judge = |rows: &[Row]| -> Vec<f32> {
+            let zeros = ArrayD::zeros(IxDyn(&[1, rows.len(), 3]));
+            let request = Request { input: zeros.view(), rows: Some(rows.to_vec()) };
+            worker.run(1, request, |outputs| outputs[0].iter().copied().collect()).unwrap()
+        };
+        let rows = [row(0.25).unwrap(), row(0.75).unwrap()];
+        assert_eq!(judge(&rows), [0.5, 0.5]);
+        assert_eq!(judge(&[rows[1]]), [0.75, 0.75]);
+
+        device.broken.store(true, Ordering::SeqCst);
+        let mut runner = worker.lanes[0].state().idle.pop().unwrap();
+        runner.session = device.open(&GraphFile::read(&data("encoder.onnx")).unwrap(), Device::Cuda, 1).unwrap();
+        worker.leave(&worker.lanes[0], runner);
+        assert_eq!(row(BRIGHT), None, "the CPU has taken over");
+        assert_eq!(judge(&rows), [0.0, 0.0], "what the host has");
+    }
+
+    #[test]
+    fn joined_windows_are_read_from_the_device_if_all_of_them_lie_there() {
+        let worker = Arc::new(Fragile::default()).worker(false);
+        assert!(worker.lanes[1].joins);
+        let row = |value: f32| {
+            let crop = ArrayD::from_elem(IxDyn(&[1, 3, 16, 16]), value);
+            worker.run(0, crop.view(), |outputs| outputs.row.unwrap()).unwrap()
+        };
+        let (first, second) = (row(0.25), row(0.75));
+        let request = |row: Option<Row>| OwnedRequest { input: input(), rows: row.map(|row| vec![row; 4]) };
+        for (second, expected) in [(Some(second), [0.25, 0.75]), (None, [0.0, 0.0])] {
+            let lane = &worker.lanes[1];
+            let mut runner = lane.state().idle.pop().unwrap();
+            let other = Seat { turn: Mutex::new(None), called: Condvar::new(), request: Some(request(second)) };
+            let others = [Arc::new(other)];
+            let own = request(Some(first));
+            let read = |outputs: &Outputs| outputs[0][[0, 0]];
+            let own = run_joined(&mut runner, &worker.graphs[1], &own.view(), &others, &mut Some(read));
+            assert_eq!(own.unwrap(), Ok(expected[0]));
+            let Turn::Done(Ok(other)) = others[0].wait() else { panic!("nobody has run it") };
+            assert_eq!(other.values[0][[0, 0]], expected[1]);
+            worker.leave(lane, runner);
+        }
     }
 
     #[test]
@@ -841,9 +945,7 @@ pub(crate) mod tests {
     fn with_other_file_on_cuda(other: &str, file: &str) -> Worker {
         let mut graph = GraphFile::read(&data(file)).unwrap();
         graph.on.insert(Device::Cuda, GraphFile::read(&data(other)).unwrap());
-        let options = SessionOptions { device: DeviceRequest::Cuda, require_device: false, threads: 1 };
-        let open = |file: &GraphFile, _, threads| graph::open(file, Device::Cpu, threads);
-        Worker::start_with(vec![graph], &options, vec![Device::Cuda, Device::Cpu], Box::new(open)).unwrap()
+        on_cuda(vec![graph], None, Arc::new(Fragile::default()), false)
     }
 
     #[test]

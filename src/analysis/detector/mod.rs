@@ -14,6 +14,7 @@ use super::AnalysisError;
 use super::geometry::{Landmarks, Point, Rect};
 use super::planar;
 use super::sampler::ChannelOrder;
+use crate::inference::graph::Outputs;
 use crate::inference::{Device, DeviceRequest, Placement, SessionOptions, Worker};
 
 /// Boxes that share more than this (intersection over union) are the same face, …
@@ -176,7 +177,7 @@ impl FaceDetector {
     /// If the graph fails or its outputs have unexpected shapes.
     pub fn detect(&mut self, picture: Picture, threshold: f32) -> Result<Vec<Detection>, AnalysisError> {
         let tensor = tensor(picture, &mut self.memory)?;
-        let read = |maps: &[ArrayViewD<f32>]| self.decoder.faces(maps, (picture.width, picture.height), threshold);
+        let read = |maps: &Outputs| self.decoder.faces(maps, (picture.width, picture.height), threshold);
         Ok(self.worker.run(0, tensor.view().into_dyn(), read)??)
     }
 

@@ -140,8 +140,9 @@ fn the_same_pixels_give_the_same_scores_however_they_are_stored() {
 }
 
 /// Chroma is stored otherwise, but no arithmetic is done on levels.
-const REPACKED: [&str; 2] = ["format=YUY2", "format=UYVY"];
-const CONVERTED: [&str; 8] = [
+const REPACKED: [&str; 3] = ["format=YUY2", "format=UYVY", "format=Y42B"];
+const CONVERTED: [&str; 9] = [
+    "format=Y444",
     "format=RGB",
     "format=BGR",
     "format=RGBx",

@@ -10,6 +10,8 @@ pub enum PixelFormat {
     Nv12,
     Yuy2,
     Uyvy,
+    Y42b,
+    Y444,
     Rgb,
     Bgr,
     Rgbx,
@@ -51,7 +53,7 @@ pub struct Plane<'a> {
 
 /// A borrowed video frame: nothing is copied or converted until a part of it is sampled.
 ///
-/// Planes stand in the order of the format's components: Y, U, V for I420 *and* YV12 (the view's
+/// Planes stand in the order of the format's components: Y, U, V for Y42B, Y444, I420 *and* YV12 (the view's
 /// maker swaps them), Y and interleaved UV for NV12, one plane for all others.
 #[derive(Clone, Copy)]
 pub struct FrameView<'a> {
@@ -91,11 +93,60 @@ pub enum FrameError {
     },
 }
 
+impl ColorMatrix {
+    /// Weights of red and blue in luma: ITU-R BT.601, BT.709, BT.2020 (non-constant luminance).
+    pub fn luma_weights(self) -> (f32, f32) {
+        match self {
+            Self::Bt601 => (0.299, 0.114),
+            Self::Bt709 => (0.2126, 0.0722),
+            Self::Bt2020 => (0.2627, 0.0593),
+        }
+    }
+
+    /// Weights of U and V in each of red, green and blue; luma's is 1.
+    pub fn chroma_weights(self) -> [[f32; 2]; 3] {
+        let (kr, kb) = self.luma_weights();
+        let kg = 1.0 - kr - kb;
+        [[0.0, 2.0 * (1.0 - kr)], [-2.0 * kb * (1.0 - kb) / kg, -2.0 * kr * (1.0 - kr) / kg], [2.0 * (1.0 - kb), 0.0]]
+    }
+}
+
+impl ColorRange {
+    /// Luma of black.
+    pub fn black(self) -> f32 {
+        match self {
+            Self::Limited => 16.0,
+            Self::Full => 0.0,
+        }
+    }
+
+    /// What brings luma and chroma to 0..255 and ±127.5.
+    pub fn scales(self) -> (f32, f32) {
+        match self {
+            Self::Limited => (255.0 / 219.0, 255.0 / 224.0),
+            Self::Full => (1.0, 1.0),
+        }
+    }
+}
+
 impl PixelFormat {
+    /// Bytes of a pixel, and which of them are red, green and blue. `None` if it is not RGB.
+    pub fn rgb_order(self) -> Option<(usize, [usize; 3])> {
+        Some(match self {
+            Self::Rgb => (3, [0, 1, 2]),
+            Self::Bgr => (3, [2, 1, 0]),
+            Self::Rgbx | Self::Rgba => (4, [0, 1, 2]),
+            Self::Bgrx | Self::Bgra => (4, [2, 1, 0]),
+            Self::Xrgb | Self::Argb => (4, [1, 2, 3]),
+            Self::Xbgr | Self::Abgr => (4, [3, 2, 1]),
+            _ => return None,
+        })
+    }
+
     /// Number of planes of memory.
     pub fn planes(self) -> usize {
         match self {
-            Self::I420 | Self::Yv12 => 3,
+            Self::I420 | Self::Yv12 | Self::Y42b | Self::Y444 => 3,
             Self::Nv12 => 2,
             _ => 1,
         }
@@ -108,7 +159,8 @@ impl PixelFormat {
         match (self, plane) {
             (Self::I420 | Self::Yv12, 1 | 2) => (half_w, half_h),
             (Self::Nv12, 1) => (half_w * 2, half_h),
-            (Self::I420 | Self::Yv12 | Self::Nv12 | Self::Gray8, _) => (w, h),
+            (Self::Y42b, 1 | 2) => (half_w, h),
+            (Self::I420 | Self::Yv12 | Self::Nv12 | Self::Y42b | Self::Y444 | Self::Gray8, _) => (w, h),
             (Self::Yuy2 | Self::Uyvy, _) => (half_w * 4, h),
             (Self::Rgb | Self::Bgr, _) => (w * 3, h),
             _ => (w * 4, h),

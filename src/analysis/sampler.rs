@@ -9,7 +9,7 @@ use opencv::prelude::*;
 use serde::Deserialize;
 
 use super::AnalysisError;
-use super::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat};
+use super::frame::{ColorRange, FrameView, PixelFormat};
 use super::geometry::Rect;
 use super::resampler::{FINE, Part, Resampler, Stretch};
 
@@ -41,11 +41,12 @@ struct Layout {
 impl Layout {
     fn of(format: PixelFormat) -> Self {
         const LUMA: Samples = Samples { plane: 0, channels: 1, sub_x: 1, sub_y: 1 };
-        const PLANAR_420: &[Samples] = &[
-            LUMA,
-            Samples { plane: 1, channels: 1, sub_x: 2, sub_y: 2 },
-            Samples { plane: 2, channels: 1, sub_x: 2, sub_y: 2 },
-        ];
+        const fn chroma(plane: usize, sub_x: i32, sub_y: i32) -> Samples {
+            Samples { plane, channels: 1, sub_x, sub_y }
+        }
+        const PLANAR_420: &[Samples] = &[LUMA, chroma(1, 2, 2), chroma(2, 2, 2)];
+        const PLANAR_422: &[Samples] = &[LUMA, chroma(1, 2, 1), chroma(2, 2, 1)];
+        const PLANAR_444: &[Samples] = &[LUMA, chroma(1, 1, 1), chroma(2, 1, 1)];
         const SEMI_PLANAR_420: &[Samples] = &[LUMA, Samples { plane: 1, channels: 2, sub_x: 2, sub_y: 2 }];
         // The same bytes seen twice: as one luma and one chroma byte a pixel, and as four bytes every two pixels.
         const PACKED_422: &[Samples] = &[
@@ -55,20 +56,23 @@ impl Layout {
         const PACKED_3: &[Samples] = &[Samples { plane: 0, channels: 3, sub_x: 1, sub_y: 1 }];
         const PACKED_4: &[Samples] = &[Samples { plane: 0, channels: 4, sub_x: 1, sub_y: 1 }];
 
-        let (samples, channels, yuv) = match format {
-            PixelFormat::I420 | PixelFormat::Yv12 => (PLANAR_420, [0, 1, 2], true),
-            PixelFormat::Nv12 => (SEMI_PLANAR_420, [0, 1, 2], true),
-            PixelFormat::Yuy2 => (PACKED_422, [0, 3, 5], true),
-            PixelFormat::Uyvy => (PACKED_422, [1, 2, 4], true),
-            PixelFormat::Gray8 => (&[LUMA][..], [0, 0, 0], false),
-            PixelFormat::Rgb => (PACKED_3, [0, 1, 2], false),
-            PixelFormat::Bgr => (PACKED_3, [2, 1, 0], false),
-            PixelFormat::Rgbx | PixelFormat::Rgba => (PACKED_4, [0, 1, 2], false),
-            PixelFormat::Bgrx | PixelFormat::Bgra => (PACKED_4, [2, 1, 0], false),
-            PixelFormat::Xrgb | PixelFormat::Argb => (PACKED_4, [1, 2, 3], false),
-            PixelFormat::Xbgr | PixelFormat::Abgr => (PACKED_4, [3, 2, 1], false),
+        let (samples, channels) = match format {
+            PixelFormat::I420 | PixelFormat::Yv12 => (PLANAR_420, [0, 1, 2]),
+            PixelFormat::Y42b => (PLANAR_422, [0, 1, 2]),
+            PixelFormat::Y444 => (PLANAR_444, [0, 1, 2]),
+            PixelFormat::Nv12 => (SEMI_PLANAR_420, [0, 1, 2]),
+            PixelFormat::Yuy2 => (PACKED_422, [0, 3, 5]),
+            PixelFormat::Uyvy => (PACKED_422, [1, 2, 4]),
+            _ => {
+                let (samples, channels) = match format.rgb_order() {
+                    Some((3, order)) => (PACKED_3, order),
+                    Some((_, order)) => (PACKED_4, order),
+                    None => (&[LUMA][..], [0; 3]),
+                };
+                return Self { samples, channels: channels.map(|channel| channel as i32), yuv: false };
+            }
         };
-        Self { samples, channels, yuv }
+        Self { samples, channels, yuv: true }
     }
 }
 
@@ -177,28 +181,14 @@ fn levels(mat: &mut Mat) -> &mut [u16] {
     unsafe { std::slice::from_raw_parts_mut(mat.data_mut().cast(), count) }
 }
 
-/// The 3×4 matrix that turns Y, U, V and 1 (each 0..255 times [`FINE`]) into R, G, B, or B, G, R. ITU-R BT.601, BT.709, BT.2020
-/// (non-constant luminance).
+/// The 3×4 matrix that turns Y, U, V and 1 (each 0..255 times [`FINE`]) into R, G, B, or B, G, R.
 fn conversion(frame: &FrameView, order: ChannelOrder) -> Result<Mat, AnalysisError> {
-    let (luma_black, luma_scale, chroma_scale) = match frame.range {
-        ColorRange::Full => (0.0, 1.0, 1.0),
-        ColorRange::Limited => (16.0, 255.0 / 219.0, 255.0 / 224.0),
-    };
-    let (kr, kb) = match frame.matrix {
-        ColorMatrix::Bt601 => (0.299, 0.114),
-        ColorMatrix::Bt709 => (0.2126, 0.0722),
-        ColorMatrix::Bt2020 => (0.2627, 0.0593),
-    };
-    let kg = 1.0 - kr - kb;
-    // Weight of U and V in each of R, G, B. A grey frame has its luma in all three channels, and no chroma.
-    let mut rows = if frame.format == PixelFormat::Gray8 {
-        [[0.0; 2]; 3]
-    } else {
-        [[0.0, 2.0 * (1.0 - kr)], [-2.0 * kb * (1.0 - kb) / kg, -2.0 * kr * (1.0 - kr) / kg], [2.0 * (1.0 - kb), 0.0]]
-    }
-    .map(|[u, v]: [f32; 2]| {
+    let (luma_scale, chroma_scale) = frame.range.scales();
+    // A grey frame has its luma in all three channels, and no chroma.
+    let weights = if frame.format == PixelFormat::Gray8 { [[0.0; 2]; 3] } else { frame.matrix.chroma_weights() };
+    let mut rows = weights.map(|[u, v]| {
         let (u, v) = (u * chroma_scale, v * chroma_scale);
-        [luma_scale, u, v, f32::from(FINE) * (-luma_black * luma_scale - 128.0 * (u + v))]
+        [luma_scale, u, v, f32::from(FINE) * (-frame.range.black() * luma_scale - 128.0 * (u + v))]
     });
     if order == ChannelOrder::Bgr {
         rows.swap(0, 2);
@@ -211,7 +201,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::analysis::frame::Plane;
+    use crate::analysis::frame::{ColorMatrix, Plane};
 
     const W: usize = 64;
     const H: usize = 48;
@@ -243,9 +233,10 @@ mod tests {
     }
 
     fn planes(format: PixelFormat) -> Vec<(Vec<u8>, usize)> {
-        let plane = |channel: usize, sub: usize| -> Vec<u8> {
-            (0..H / sub).flat_map(|y| (0..W / sub).map(move |x| yuv(x * sub, y * sub)[channel])).collect()
+        let part = |channel: usize, sub_x: usize, sub_y: usize| -> Vec<u8> {
+            (0..H / sub_y).flat_map(|y| (0..W / sub_x).map(move |x| yuv(x * sub_x, y * sub_y)[channel])).collect()
         };
+        let plane = |channel: usize, sub: usize| part(channel, sub, sub);
         let interleave = |order: fn([u8; 3], [u8; 3]) -> [u8; 4]| -> Vec<u8> {
             (0..H).flat_map(|y| (0..W / 2).flat_map(move |x| order(yuv(2 * x, y), yuv(2 * x + 1, y)))).collect()
         };
@@ -253,6 +244,8 @@ mod tests {
             PixelFormat::I420 | PixelFormat::Yv12 => {
                 vec![(plane(0, 1), W), (plane(1, 2), W / 2), (plane(2, 2), W / 2)]
             }
+            PixelFormat::Y42b => vec![(plane(0, 1), W), (part(1, 2, 1), W / 2), (part(2, 2, 1), W / 2)],
+            PixelFormat::Y444 => (0..3).map(|channel| (plane(channel, 1), W)).collect(),
             PixelFormat::Nv12 => {
                 let uv = plane(1, 2).into_iter().zip(plane(2, 2)).flat_map(|(u, v)| [u, v]).collect();
                 vec![(plane(0, 1), W), (uv, W)]
@@ -346,12 +339,14 @@ mod tests {
         assert!(worst <= tolerance, "{what}: off by {worst}");
     }
 
-    const COLOUR_FORMATS: [PixelFormat; 15] = [
+    const COLOUR_FORMATS: [PixelFormat; 17] = [
         PixelFormat::I420,
         PixelFormat::Yv12,
         PixelFormat::Nv12,
         PixelFormat::Yuy2,
         PixelFormat::Uyvy,
+        PixelFormat::Y42b,
+        PixelFormat::Y444,
         PixelFormat::Rgb,
         PixelFormat::Bgr,
         PixelFormat::Rgbx,

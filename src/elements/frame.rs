@@ -6,12 +6,14 @@ use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrameRef, V
 use crate::analysis::frame::{ColorMatrix, ColorRange, FrameError, FrameView, PixelFormat, Plane};
 
 /// Formats that can be analysed without conversion, the cheapest to read first.
-pub const FORMATS: [VideoFormat; 16] = [
+pub const FORMATS: [VideoFormat; 18] = [
     VideoFormat::Nv12,
     VideoFormat::I420,
     VideoFormat::Yv12,
     VideoFormat::Yuy2,
     VideoFormat::Uyvy,
+    VideoFormat::Y42b,
+    VideoFormat::Y444,
     VideoFormat::Rgb,
     VideoFormat::Bgr,
     VideoFormat::Rgbx,
@@ -55,6 +57,8 @@ fn pixel_format(format: VideoFormat) -> Option<PixelFormat> {
         VideoFormat::Nv12 => PixelFormat::Nv12,
         VideoFormat::Yuy2 => PixelFormat::Yuy2,
         VideoFormat::Uyvy => PixelFormat::Uyvy,
+        VideoFormat::Y42b => PixelFormat::Y42b,
+        VideoFormat::Y444 => PixelFormat::Y444,
         VideoFormat::Rgb => PixelFormat::Rgb,
         VideoFormat::Bgr => PixelFormat::Bgr,
         VideoFormat::Rgbx => PixelFormat::Rgbx,

@@ -38,17 +38,19 @@ impl Restorer {
         let (left, width) = span(rect.x, rect.width, frame.width as usize)?;
         let (top, height) = span(rect.y, rect.height, frame.height as usize)?;
         let area = Area { left, top, width, height };
-        let origin = match pixels.channels {
-            3 => recognize::<3>(&pixels, &area)?,
-            _ => recognize::<4>(&pixels, &area)?,
-        };
+        let origin = recognize(&pixels, &area)?;
         self.y.resize(width * height, 0);
         let chroma = (width.div_ceil(2), height.div_ceil(2));
         self.u.resize(chroma.0 * chroma.1, 0);
         self.v.resize(chroma.0 * chroma.1, 0);
-        match pixels.channels {
-            3 => self.fill::<3>(&pixels, &area, origin),
-            _ => self.fill::<4>(&pixels, &area, origin),
+        // Each order once, so that the compiler knows it.
+        match (pixels.channels, pixels.order) {
+            (3, [0, ..]) => self.fill::<3, 0, 1, 2>(&pixels, &area, origin),
+            (3, _) => self.fill::<3, 2, 1, 0>(&pixels, &area, origin),
+            (_, [0, ..]) => self.fill::<4, 0, 1, 2>(&pixels, &area, origin),
+            (_, [1, ..]) => self.fill::<4, 1, 2, 3>(&pixels, &area, origin),
+            (_, [2, ..]) => self.fill::<4, 2, 1, 0>(&pixels, &area, origin),
+            _ => self.fill::<4, 3, 2, 1>(&pixels, &area, origin),
         }
         let planes = [(&self.y, width), (&self.u, chroma.0), (&self.v, chroma.0)];
         let planes = planes.map(|(data, stride)| Plane { data, stride });
@@ -59,24 +61,36 @@ impl Restorer {
     }
 
     /// Two rows and two columns at a time, which mostly share their chroma.
-    fn fill<const CHANNELS: usize>(&mut self, pixels: &Pixels, area: &Area, origin: &Origin) {
+    fn fill<const CHANNELS: usize, const R: usize, const G: usize, const B: usize>(
+        &mut self,
+        pixels: &Pixels,
+        area: &Area,
+        origin: &Origin,
+    ) {
+        let rgb = |pixel: &[u8; CHANNELS]| [pixel[R], pixel[G], pixel[B]];
         let chroma_width = area.width.div_ceil(2);
         let chroma = self.u.chunks_exact_mut(chroma_width).zip(self.v.chunks_exact_mut(chroma_width));
         for ((index, luma), (u_row, v_row)) in self.y.chunks_mut(2 * area.width).enumerate().zip(chroma) {
+            // The last of an odd number of rows, or columns, stands for the next as well.
             let (upper, lower) = luma.split_at_mut(area.width);
             let top = area.top + 2 * index;
             let rows = [top, top + usize::from(!lower.is_empty())];
-            let [above, below] = rows.map(|row| pixels.row::<CHANNELS>(row, area));
-            for (column, (u, v)) in u_row.iter_mut().zip(v_row).enumerate() {
-                let left = 2 * column;
-                let right = (left + 1).min(area.width - 1);
-                let block = [above[left], above[right], below[left], below[right]].map(|pixel| pixels.rgb(pixel));
-                [*u, *v] = origin.chroma(&block);
-                let added = origin.added(*u, *v);
-                let [a, b, c, d] = block.map(|pixel| origin.luma(pixel, &added));
-                (upper[right], upper[left]) = (b, a);
-                if !lower.is_empty() {
-                    (lower[right], lower[left]) = (d, c);
+            let [above, below] = rows.map(|row| pixels.row(row, area).as_chunks::<CHANNELS>().0.chunks(2));
+            let mut upper = upper.chunks_mut(2);
+            let mut lower = lower.chunks_mut(2);
+            for ((above, below), (u, v)) in above.zip(below).zip(u_row.iter_mut().zip(v_row)) {
+                let ([a, b], [c, d]) = match (above, below) {
+                    ([a, b], [c, d]) => ([a, b], [c, d]),
+                    (above, below) => ([&above[0]; 2], [&below[0]; 2]),
+                };
+                let ([a, b, c, d], chroma) = origin.restore(&[a, b, c, d].map(rgb));
+                [*u, *v] = chroma;
+                for (target, luma) in [(upper.next(), [a, b]), (lower.next(), [c, d])] {
+                    match target {
+                        Some([left, right]) => [*left, *right] = luma,
+                        Some(target) => target[0] = luma[0],
+                        None => {}
+                    }
                 }
             }
         }
@@ -114,26 +128,20 @@ impl<'a> Pixels<'a> {
     }
 
     /// The area's share of a row.
-    #[inline(always)]
-    fn row<const CHANNELS: usize>(&self, row: usize, area: &Area) -> &'a [[u8; CHANNELS]] {
-        let start = row * self.plane.stride + area.left * CHANNELS;
-        self.plane.data[start..start + area.width * CHANNELS].as_chunks().0
-    }
-
-    #[inline(always)]
-    fn rgb<const CHANNELS: usize>(&self, pixel: [u8; CHANNELS]) -> [u8; 3] {
-        self.order.map(|channel| pixel[channel])
+    fn row(&self, row: usize, area: &Area) -> &'a [u8] {
+        let start = row * self.plane.stride + area.left * self.channels;
+        &self.plane.data[start..start + area.width * self.channels]
     }
 }
 
 /// Of which YUV the area was computed. Told by pixels spread over it.
-fn recognize<const CHANNELS: usize>(pixels: &Pixels, area: &Area) -> Option<&'static Origin> {
+fn recognize(pixels: &Pixels, area: &Area) -> Option<&'static Origin> {
     let mut colors = [[0; 3]; LOOKS * LOOKS];
     let mut count = 0;
     for row in (0..area.height).step_by(area.height.div_ceil(LOOKS)) {
-        let row = pixels.row::<CHANNELS>(area.top + row, area);
-        for pixel in row.iter().step_by(area.width.div_ceil(LOOKS)) {
-            let color @ [r, g, b] = pixels.rgb(*pixel);
+        let row = pixels.row(area.top + row, area);
+        for pixel in row.chunks_exact(pixels.channels).step_by(area.width.div_ceil(LOOKS)) {
+            let color @ [r, g, b] = pixels.order.map(|channel| pixel[channel]);
             let says = color.iter().all(|channel| is_inside(*channel)) && (r != g || g != b);
             // Of one colour all over, one pixel counts.
             if says && (count == 0 || colors[count - 1] != color) {
@@ -210,6 +218,12 @@ impl Origin {
         self.chroma.map(|[of_u, of_v]| product(u, of_u) + product(v, of_v))
     }
 
+    #[inline(always)]
+    fn added_to_green(&self, [u, v]: [u8; 2]) -> i32 {
+        let [of_u, of_v] = self.chroma[1];
+        product(u, of_u) + product(v, of_v)
+    }
+
     /// U and V of a colour, if it is one. None of its channels may be 0 or 255.
     fn chroma_of(&self, [r, g, b]: [u8; 3]) -> Option<[u8; 2]> {
         let [r, g, b] = [r, g, b].map(i32::from);
@@ -230,9 +244,27 @@ impl Origin {
         })
     }
 
+    /// Y of each of four pixels, and the U and V that they share.
+    #[inline(always)]
+    fn restore(&self, block: &[[u8; 3]; 4]) -> ([u8; 4], [u8; 2]) {
+        let of = |[r, g, b]: [u8; 3]| [r, g].map(|channel| i32::from(channel) - i32::from(b));
+        let [red, green] = of(block[0]);
+        let chroma = self.chroma_of[differences(red, green)];
+        // No branch for each of them.
+        let are_alike = block.iter().fold(true, |alike, pixel| alike & (of(*pixel) == [red, green]));
+        let are_inside = block.as_flattened().iter().fold(true, |inside, channel| inside & is_inside(*channel));
+        if are_alike && are_inside && chroma != NONE {
+            let added = self.added_to_green(chroma);
+            return (block.map(|[_, green, _]| self.luma_of(green, added)), chroma);
+        }
+        let chroma = self.chroma(block);
+        let added = self.added(chroma[0], chroma[1]);
+        (block.map(|pixel| self.luma(pixel, &added)), chroma)
+    }
+
     /// U and V that pixels share: the mean of what they have. Where all of them have a channel at 0 or 255, or have been changed, by the
     /// standard's formulas.
-    #[inline(always)]
+    #[cold]
     fn chroma(&self, block: &[[u8; 3]; 4]) -> [u8; 2] {
         let (mut sums, mut count) = ([0; 2], 0);
         for pixel in block {
@@ -259,7 +291,6 @@ impl Origin {
     }
 
     /// Of a pixel to which chroma adds this: told by a channel that is neither 0 nor 255.
-    #[inline(always)]
     fn luma(&self, pixel: [u8; 3], added: &[i32; 3]) -> u8 {
         let told = [1, 0, 2].into_iter().find(|channel| is_inside(pixel[*channel]));
         match told {

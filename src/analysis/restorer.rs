@@ -39,8 +39,8 @@ impl Restorer {
         let (top, height) = span(rect.y, rect.height, frame.height as usize)?;
         let area = Area { left, top, width, height };
         let origin = recognize(&pixels, &area)?;
-        self.y.resize(width * height, 0);
         let chroma = (width.div_ceil(2), height.div_ceil(2));
+        self.y.resize(4 * chroma.0 * chroma.1, 0);
         self.u.resize(chroma.0 * chroma.1, 0);
         self.v.resize(chroma.0 * chroma.1, 0);
         // Each order once, so that the compiler knows it.
@@ -52,7 +52,7 @@ impl Restorer {
             (_, [2, ..]) => self.fill::<4, 2, 1, 0>(&pixels, &area, origin),
             _ => self.fill::<4, 3, 2, 1>(&pixels, &area, origin),
         }
-        let planes = [(&self.y, width), (&self.u, chroma.0), (&self.v, chroma.0)];
+        let planes = [(&self.y, 2 * chroma.0), (&self.u, chroma.0), (&self.v, chroma.0)];
         let planes = planes.map(|(data, stride)| Plane { data, stride });
         let (matrix, range) = (origin.matrix, origin.range);
         let restored =
@@ -69,29 +69,23 @@ impl Restorer {
     ) {
         let rgb = |pixel: &[u8; CHANNELS]| [pixel[R], pixel[G], pixel[B]];
         let chroma_width = area.width.div_ceil(2);
+        let luma = self.y.chunks_exact_mut(4 * chroma_width);
         let chroma = self.u.chunks_exact_mut(chroma_width).zip(self.v.chunks_exact_mut(chroma_width));
-        for ((index, luma), (u_row, v_row)) in self.y.chunks_mut(2 * area.width).enumerate().zip(chroma) {
+        for (index, (luma, (u, v))) in luma.zip(chroma).enumerate() {
             // The last of an odd number of rows, or columns, stands for the next as well.
-            let (upper, lower) = luma.split_at_mut(area.width);
-            let top = area.top + 2 * index;
-            let rows = [top, top + usize::from(!lower.is_empty())];
-            let [above, below] = rows.map(|row| pixels.row(row, area).as_chunks::<CHANNELS>().0.chunks(2));
-            let mut upper = upper.chunks_mut(2);
-            let mut lower = lower.chunks_mut(2);
-            for ((above, below), (u, v)) in above.zip(below).zip(u_row.iter_mut().zip(v_row)) {
-                let ([a, b], [c, d]) = match (above, below) {
-                    ([a, b], [c, d]) => ([a, b], [c, d]),
-                    (above, below) => ([&above[0]; 2], [&below[0]; 2]),
+            let rows = [2 * index, (2 * index + 1).min(area.height - 1)];
+            let [above, below] = rows.map(|row| pixels.row(area.top + row, area).as_chunks::<CHANNELS>().0.chunks(2));
+            let (upper, lower) = luma.split_at_mut(2 * chroma_width);
+            let luma = upper.as_chunks_mut::<2>().0.iter_mut().zip(lower.as_chunks_mut::<2>().0);
+            for (((above, below), (upper, lower)), (u, v)) in above.zip(below).zip(luma).zip(u.iter_mut().zip(v)) {
+                let block = match (above, below) {
+                    ([a, b], [c, d]) => [a, b, c, d],
+                    (above, below) => [&above[0], &above[0], &below[0], &below[0]],
                 };
-                let ([a, b, c, d], chroma) = origin.restore(&[a, b, c, d].map(rgb));
+                let restored = origin.restore_alike(block.map(rgb));
+                let ([a, b, c, d], chroma) = restored.unwrap_or_else(|| origin.restore(&block.map(rgb)));
+                (*upper, *lower) = ([a, b], [c, d]);
                 [*u, *v] = chroma;
-                for (target, luma) in [(upper.next(), [a, b]), (lower.next(), [c, d])] {
-                    match target {
-                        Some([left, right]) => [*left, *right] = luma,
-                        Some(target) => target[0] = luma[0],
-                        None => {}
-                    }
-                }
             }
         }
     }
@@ -172,13 +166,14 @@ struct Origin {
     luma: i32,
     chroma: [[i32; 2]; 3],
     /// U and V by the differences R − B and G − B, both from −[`DIFFERENCES`] on; [`NONE`] where no colour has them.
-    chroma_of: Vec<[u8; 2]>,
+    chroma_of: Box<[[u8; 2]; SPAN * SPAN]>,
     /// The luma that comes nearest to a product, from −[`DIFFERENCES`] on.
-    luma_of: Vec<u8>,
+    luma_of: [u8; SPAN],
 }
 
 /// No two channels that are neither 0 nor 255 differ by so much.
 const DIFFERENCES: i32 = 256;
+const SPAN: usize = 2 * DIFFERENCES as usize;
 
 /// No colour has this chroma.
 const NONE: [u8; 2] = [0, 0];
@@ -198,9 +193,9 @@ impl Origin {
     fn new(matrix: ColorMatrix, range: ColorRange) -> Self {
         let coefficient = |weight: f32| (256.0 * weight).round() as i32;
         let (luma_scale, chroma_scale) = range.scales();
-        let (chroma_of, luma_of) = (vec![NONE; (4 * DIFFERENCES * DIFFERENCES) as usize], vec![]);
+        let chroma_of = vec![NONE; SPAN * SPAN].try_into().expect("it is as long");
         let chroma = matrix.chroma_weights().map(|row| row.map(|weight| coefficient(weight * chroma_scale)));
-        let mut origin = Self { matrix, range, luma: coefficient(luma_scale), chroma, chroma_of, luma_of };
+        let mut origin = Self { matrix, range, luma: coefficient(luma_scale), chroma, chroma_of, luma_of: [0; SPAN] };
         for (u, v) in (1..=255).flat_map(|u| (1..=255).map(move |v| (u, v))) {
             let [r, g, b] = origin.added(u, v);
             if (r - b).abs() < DIFFERENCES && (g - b).abs() < DIFFERENCES {
@@ -209,7 +204,7 @@ impl Origin {
         }
         let products: Vec<_> = (0..=255).map(|luma| product(luma, origin.luma)).collect();
         let nearest = |wanted: i32| (0..=255).min_by_key(|luma| (products[usize::from(*luma)] - wanted).abs());
-        origin.luma_of = (-DIFFERENCES..DIFFERENCES).map(|wanted| nearest(wanted).expect("there are some")).collect();
+        origin.luma_of = std::array::from_fn(|place| nearest(place as i32 - DIFFERENCES).expect("there are some"));
         origin
     }
 
@@ -244,19 +239,27 @@ impl Origin {
         })
     }
 
-    /// Y of each of four pixels, and the U and V that they share.
+    /// What [`restore`](Self::restore) gives, of pixels that have one chroma and no channel at 0 or 255, as nearly all have.
     #[inline(always)]
+    fn restore_alike(&self, block: [[u8; 3]; 4]) -> Option<([u8; 4], [u8; 2])> {
+        let [r, g, b] = block[0].map(i32::from);
+        let chroma = self.chroma_of[differences(r - b, g - b)];
+        // Pixels with one chroma are as much brighter in each channel.
+        let brighter = block.map(|pixel| i32::from(pixel[1]) - g);
+        let are_alike = block.iter().zip(brighter).fold(true, |alike, (pixel, brighter)| {
+            alike & (i32::from(pixel[0]) == r + brighter) & (i32::from(pixel[2]) == b + brighter)
+        });
+        let [darkest, brightest] = brighter.iter().fold([0; 2], |[least, most], of| [least.min(*of), most.max(*of)]);
+        let are_inside = r.min(g).min(b) + darkest > 0 && r.max(g).max(b) + brightest < 255;
+        let added = self.added_to_green(chroma);
+        let restored = (block.map(|[_, green, _]| self.luma_of(green, added)), chroma);
+        (are_alike && are_inside && chroma != NONE).then_some(restored)
+    }
+
+    /// Y of each of four pixels, and the U and V that they share.
+    #[cold]
+    #[inline(never)]
     fn restore(&self, block: &[[u8; 3]; 4]) -> ([u8; 4], [u8; 2]) {
-        let of = |[r, g, b]: [u8; 3]| [r, g].map(|channel| i32::from(channel) - i32::from(b));
-        let [red, green] = of(block[0]);
-        let chroma = self.chroma_of[differences(red, green)];
-        // No branch for each of them.
-        let are_alike = block.iter().fold(true, |alike, pixel| alike & (of(*pixel) == [red, green]));
-        let are_inside = block.as_flattened().iter().fold(true, |inside, channel| inside & is_inside(*channel));
-        if are_alike && are_inside && chroma != NONE {
-            let added = self.added_to_green(chroma);
-            return (block.map(|[_, green, _]| self.luma_of(green, added)), chroma);
-        }
         let chroma = self.chroma(block);
         let added = self.added(chroma[0], chroma[1]);
         (block.map(|pixel| self.luma(pixel, &added)), chroma)
@@ -264,7 +267,6 @@ impl Origin {
 
     /// U and V that pixels share: the mean of what they have. Where all of them have a channel at 0 or 255, or have been changed, by the
     /// standard's formulas.
-    #[cold]
     fn chroma(&self, block: &[[u8; 3]; 4]) -> [u8; 2] {
         let (mut sums, mut count) = ([0; 2], 0);
         for pixel in block {
@@ -281,7 +283,6 @@ impl Origin {
         sums.map(|sum| ((sum + count / 2) / count) as u8)
     }
 
-    #[cold]
     fn standard_chroma(&self, block: &[[u8; 3]; 4]) -> [u8; 2] {
         let (kr, kb) = self.matrix.luma_weights();
         let (_, scale) = self.range.scales();
@@ -305,7 +306,7 @@ impl Origin {
 
 /// Place in [`Origin::chroma_of`].
 fn differences(red: i32, green: i32) -> usize {
-    ((red + DIFFERENCES) * 2 * DIFFERENCES + green + DIFFERENCES) as usize
+    (red + DIFFERENCES) as usize * SPAN + (green + DIFFERENCES) as usize
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ impl Parts {
         (width, height): (u32, u32),
         order: ChannelOrder,
     ) -> Result<&[u8], AnalysisError> {
-        match self.restorer.restore(frame, part) {
+        match self.restorer.restore(frame, part, (width, height)) {
             Some((restored, part)) => self.sampler.sample(&restored, &part, width, height, order),
             None => self.sampler.sample(frame, part, width, height, order),
         }

@@ -20,7 +20,7 @@ const LEAST_COLORS: usize = 32;
 /// … and such a share of them must be possible. Others may have been drawn over the picture later.
 const LEAST_POSSIBLE: f32 = 0.75;
 /// Parts that become this many times smaller are restored at half their size, in a third of the time.
-const HALVED_FROM: f32 = 4.0;
+const HALVED_FROM: f32 = 3.0;
 /// Pixels around a part that count for what is interpolated at its edges. Even.
 const MARGIN: usize = 4;
 
@@ -492,7 +492,7 @@ mod tests {
         };
         assert_eq!(restored.plane(0).data, (0..24 * 20).map(mean).collect::<Vec<_>>());
         assert_eq!([restored.plane(1).data, restored.plane(2).data], [&planes[1][..], &planes[2][..]]);
-        for size in [(13, 10), (12, 11)] {
+        for size in [(17, 10), (12, 14)] {
             let (restored, _) = restorer.restore(&frame, &whole(), size).unwrap();
             assert_eq!(restored.format, PixelFormat::I420, "{size:?}");
         }

@@ -19,7 +19,7 @@ const LOOKS: usize = 20;
 const LEAST_COLORS: usize = 32;
 /// … and such a share of them must be possible. Others may have been drawn over the picture later.
 const LEAST_POSSIBLE: f32 = 0.75;
-/// Parts that become this many times smaller are restored at half their size, in a third of the time.
+/// Parts that become this many times smaller are restored at half their size, which takes less time.
 const HALVED_FROM: f32 = 3.0;
 /// Pixels around a part that count for what is interpolated at its edges. Even.
 const MARGIN: usize = 4;
@@ -230,7 +230,7 @@ impl Origin {
         let chroma = matrix.chroma_weights().map(|row| row.map(|weight| coefficient(weight * chroma_scale)));
         let mut origin = Self { matrix, range, luma: coefficient(luma_scale), chroma, chroma_of, luma_of: [0; SPAN] };
         for (u, v) in (1..=255).flat_map(|u| (1..=255).map(move |v| (u, v))) {
-            let [r, g, b] = origin.added(u, v);
+            let [r, g, b] = origin.added([u, v]);
             if (r - b).abs() < DIFFERENCES && (g - b).abs() < DIFFERENCES {
                 origin.chroma_of[differences(r - b, g - b)] = [u, v];
             }
@@ -242,17 +242,12 @@ impl Origin {
     }
 
     /// What chroma adds to each of R, G and B.
-    fn added(&self, u: u8, v: u8) -> [i32; 3] {
+    #[inline(always)]
+    fn added(&self, [u, v]: [u8; 2]) -> [i32; 3] {
         self.chroma.map(|[of_u, of_v]| product(u, of_u) + product(v, of_v))
     }
 
-    #[inline(always)]
-    fn added_to_green(&self, [u, v]: [u8; 2]) -> i32 {
-        let [of_u, of_v] = self.chroma[1];
-        product(u, of_u) + product(v, of_v)
-    }
-
-    /// U and V of a colour, if it is one. None of its channels may be 0 or 255.
+    /// U and V of a colour, if it is one. They mean nothing if one of its channels is 0 or 255.
     fn chroma_of(&self, [r, g, b]: [u8; 3]) -> Option<[u8; 2]> {
         let [r, g, b] = [r, g, b].map(i32::from);
         Some(self.chroma_of[differences(r - b, g - b)]).filter(|chroma| *chroma != NONE)
@@ -266,8 +261,8 @@ impl Origin {
 
     /// Whether this can come of the arithmetic. None of the channels may be 0 or 255.
     fn is_possible(&self, color: [u8; 3]) -> bool {
-        self.chroma_of(color).is_some_and(|[u, v]| {
-            let added = self.added(u, v)[0];
+        self.chroma_of(color).is_some_and(|chroma| {
+            let added = self.added(chroma)[0];
             i32::from(color[0]) - 128 - added == product(self.luma_of(color[0], added), self.luma)
         })
     }
@@ -275,8 +270,8 @@ impl Origin {
     /// What [`restore`](Self::restore) gives, of pixels that have one chroma and no channel at 0 or 255, as nearly all have.
     #[inline(always)]
     fn restore_alike(&self, block: [[u8; 3]; 4]) -> Option<([u8; 4], [u8; 2])> {
+        let chroma = self.chroma_of(block[0])?;
         let [r, g, b] = block[0].map(i32::from);
-        let chroma = self.chroma_of[differences(r - b, g - b)];
         // Pixels with one chroma are as much brighter in each channel.
         let brighter = block.map(|pixel| i32::from(pixel[1]) - g);
         let are_alike = block.iter().zip(brighter).fold(true, |alike, (pixel, brighter)| {
@@ -284,21 +279,20 @@ impl Origin {
         });
         let [darkest, brightest] = brighter.iter().fold([0; 2], |[least, most], of| [least.min(*of), most.max(*of)]);
         let are_inside = r.min(g).min(b) + darkest > 0 && r.max(g).max(b) + brightest < 255;
-        let added = self.added_to_green(chroma);
+        let [_, added, _] = self.added(chroma);
         let restored = (block.map(|[_, green, _]| self.luma_of(green, added)), chroma);
-        (are_alike && are_inside && chroma != NONE).then_some(restored)
+        (are_alike && are_inside).then_some(restored)
     }
 
     /// The mean Y of four pixels, told by their green, with the U and V of the `first`. `None` if one of these channels is 0 or 255.
     #[inline(always)]
     fn restore_mean(&self, first: [u8; 3], greens: [u8; 4]) -> Option<(u8, [u8; 2])> {
-        let [r, g, b] = first.map(i32::from);
-        let chroma = self.chroma_of[differences(r - b, g - b)];
-        let added = self.added_to_green(chroma);
+        let chroma = self.chroma_of(first)?;
+        let [_, added, _] = self.added(chroma);
         let are_inside =
             greens.iter().fold(is_inside(first[0]) & is_inside(first[2]), |all, green| all & is_inside(*green));
         let luma = mean_of(greens.map(|green| self.luma_of(green, added)));
-        (are_inside && chroma != NONE).then_some((luma, chroma))
+        are_inside.then_some((luma, chroma))
     }
 
     /// Y of each of four pixels, and the U and V that they share.
@@ -306,7 +300,7 @@ impl Origin {
     #[inline(never)]
     fn restore(&self, block: &[[u8; 3]; 4]) -> ([u8; 4], [u8; 2]) {
         let chroma = self.chroma(block);
-        let added = self.added(chroma[0], chroma[1]);
+        let added = self.added(chroma);
         (block.map(|pixel| self.luma(pixel, &added)), chroma)
     }
 
@@ -366,7 +360,7 @@ mod tests {
     /// What `videoconvert` makes of a colour.
     fn converted(origin: &Origin, y: u8, [u, v]: [u8; 2]) -> [u8; 3] {
         let luma = product(y, origin.luma);
-        origin.added(u, v).map(|added| ((luma + added).clamp(-128, 127) + 128) as u8)
+        origin.added([u, v]).map(|added| ((luma + added).clamp(-128, 127) + 128) as u8)
     }
 
     /// A picture with many colours, of which `reach` says how far they go from grey: Y of each pixel, U and V of each four.
@@ -410,7 +404,7 @@ mod tests {
                     let color = converted(origin, y, [u, v]);
                     if color.iter().all(|channel| is_inside(*channel)) {
                         assert_eq!(origin.chroma_of(color), Some([u, v]));
-                        assert!((0..3).all(|c| origin.luma_of(color[c], origin.added(u, v)[c]) == y));
+                        assert!((0..3).all(|c| origin.luma_of(color[c], origin.added([u, v])[c]) == y));
                         assert!(origin.is_possible(color));
                     }
                 }

@@ -45,7 +45,7 @@ soak: deps  ## Eight channels to which everything happens, for half an hour (DEE
 fuzz: deps  ## Random and damaged input for all that reads any, ten minutes of the processor each (DEEPFAKE_FUZZ_SECONDS)
 	@. scripts/env.sh
 	export DEEPFAKE_FUZZ_SECONDS="$${DEEPFAKE_FUZZ_SECONDS:-600}"
-	cargo test --locked --lib --test fuzz fuzz_ -- --nocapture --test-threads=1
+	cargo test --locked --workspace --lib --test fuzz fuzz_ -- --nocapture --test-threads=1
 
 train-smoke:  ## Run the training script on a handful of made-up clips, if its packages are installed
 	@scripts/train_smoke.sh

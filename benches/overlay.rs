@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use deepfake_report::State;
+use deepfake_report::{self as report, FaceReport, FrameReport};
 use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::{VideoFormat, VideoInfo, VideoOverlayCompositionMeta};
-use gstdeepfake::analysis::verdict::State;
-use gstdeepfake::report::{self, FaceReport, FrameReport};
 
 const FRAME: u64 = 33_333_333;
 

@@ -5,15 +5,15 @@
 //!     cargo run --example document -- --check   # exit code 1 if anything would change
 //!
 //! Elements and properties come from the registered elements themselves, as `gst-inspect-1.0` sees them, the
-//! report's fields from the doc comments in `src/report/mod.rs`, models and their figures from `models/*/model.toml`.
+//! report's fields from the doc comments in `crates/report/src/lib.rs`, models and their figures from `models/*/model.toml`.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use deepfake_engine::inference::ModelPackage;
 use gst::glib::{self, prelude::*};
 use gst::prelude::*;
-use gstdeepfake::inference::ModelPackage;
 
 fn main() -> ExitCode {
     gst::init().expect("GStreamer starts");
@@ -262,7 +262,7 @@ fn restrictions(property: &glib::ParamSpec) -> &'static str {
 
 /// Fields of the frame's and of the face's report, from the doc comments of the two structures.
 fn report_tables() -> String {
-    let source = include_str!("../src/report/mod.rs");
+    let source = include_str!("../crates/report/src/lib.rs");
     format!(
         "Of a frame:\n\n{}\nOf each face in `faces`:\n\n{}",
         fields_table(source, "FrameReport"),
@@ -282,11 +282,9 @@ fn fields_table(source: &str, structure: &str) -> String {
             line.strip_prefix("pub ").and_then(|field| field.trim_end_matches(',').split_once(": "))
         {
             let comment = std::mem::take(&mut comment);
-            assert!(!comment.is_empty(), "{structure}::{name} has no comment in src/report/mod.rs");
-            let meaning = comment
-                .trim()
-                .replace("`None`", "`null`")
-                .replace("[`SCHEMA`]", &gstdeepfake::report::SCHEMA.to_string());
+            assert!(!comment.is_empty(), "{structure}::{name} has no comment in crates/report/src/lib.rs");
+            let meaning =
+                comment.trim().replace("`None`", "`null`").replace("[`SCHEMA`]", &deepfake_report::SCHEMA.to_string());
             writeln!(out, "| `{name}` | {} | {} |", json_type(kind), cell(&meaning)).unwrap();
         }
     }

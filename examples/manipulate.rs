@@ -16,12 +16,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use deepfake_engine::analysis::detector::{FaceDetector, Picture};
+use deepfake_engine::analysis::geometry::{Landmarks, Point};
+use deepfake_engine::analysis::tracker::{Tracker, TrackerSettings};
+use deepfake_engine::inference::{SessionOptions, places};
 use gst::prelude::*;
 use gst_video::prelude::*;
-use gstdeepfake::analysis::detector::{FaceDetector, Picture};
-use gstdeepfake::analysis::geometry::{Landmarks, Point};
-use gstdeepfake::analysis::tracker::{Tracker, TrackerSettings};
-use gstdeepfake::inference::{SessionOptions, places};
 use opencv::core::{self, Mat, Point2f, Scalar, Size, Vector};
 use opencv::imgproc;
 use opencv::prelude::*;

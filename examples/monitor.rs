@@ -12,8 +12,8 @@
 
 use std::process::ExitCode;
 
+use deepfake_report::{message, meta};
 use gst::prelude::*;
-use gstdeepfake::report::{message, meta};
 
 fn main() -> ExitCode {
     let Some(file) = std::env::args().nth(1) else {

@@ -6,9 +6,9 @@
 
 use std::path::Path;
 
+use deepfake_report::{self as report, FaceReport, FrameReport};
+use deepfake_report::{Reason, State};
 use gst::prelude::*;
-use gstdeepfake::analysis::verdict::{Reason, State};
-use gstdeepfake::report::{self, FaceReport, FrameReport};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 

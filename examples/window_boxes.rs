@@ -11,15 +11,15 @@
 use std::error::Error;
 use std::path::Path;
 
+use deepfake_engine::analysis::detector::{Detection, FaceDetector, Picture};
+use deepfake_engine::analysis::follower::window::{Levels, Window};
+use deepfake_engine::analysis::follower::{FOLLOWING_SIZE, place};
+use deepfake_engine::analysis::frame::FrameView;
+use deepfake_engine::analysis::sampler::Sampler;
+use deepfake_engine::inference::{DeviceRequest, SessionOptions, places};
 use gst::prelude::*;
 use gst_video::video_frame::{Readable, VideoFrame};
-use gstdeepfake::analysis::detector::{Detection, FaceDetector, Picture};
-use gstdeepfake::analysis::follower::window::{Levels, Window};
-use gstdeepfake::analysis::follower::{FOLLOWING_SIZE, place};
-use gstdeepfake::analysis::frame::FrameView;
-use gstdeepfake::analysis::sampler::Sampler;
 use gstdeepfake::elements::frame;
-use gstdeepfake::inference::{DeviceRequest, SessionOptions, places};
 
 /// A face is expected to have strayed by this part of its side, as one that was seen in the last frame and rests.
 const REACH: f32 = 0.45;

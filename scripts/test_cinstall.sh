@@ -12,7 +12,7 @@ command -v cargo-cinstall >/dev/null || {
 }
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-cargo cinstall --locked --debug --no-default-features --prefix="$folder" --libdir="$folder/lib" \
+cargo cinstall --locked --debug --package gst-plugin-deepfake --prefix="$folder" --libdir="$folder/lib" \
     --config profile.dev.opt-level=0 --config 'profile.dev.package."*".opt-level=0'
 
 plugin=$folder/lib/gstreamer-1.0/libgstdeepfake.so

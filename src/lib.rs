@@ -1,19 +1,18 @@
 //! GStreamer elements that tell, live, whether a face on a video feed is real.
 //!
-//! | module | what lives there |
+//! | where | what lives there |
 //! |---|---|
 //! | [`elements`] | `deepfakedetect`, `deepfakeoverlay`, `deepfakelog`: glue to GStreamer, one folder each |
-//! | [`analysis`] | from a frame's pixels to verdicts about its faces; knows no GStreamer |
-//! | [`inference`] | ONNX Runtime, model packages, and the workers that own sessions |
-//! | [`report`] | what is known of a frame, and its forms: metadata, bus message, JSON |
+//! | [`deepfake_engine`] | from a frame's pixels to verdicts about its faces, and ONNX Runtime; knows no GStreamer |
+//! | [`deepfake_report`] | what is known of a frame, and its forms: metadata, bus message, JSON |
+//!
+//! An application reads reports with `deepfake_report` alone. What it needs of this crate is [`plugin_register_static`], where it
+//! brings the plugin along.
 
-pub mod analysis;
 pub mod elements;
-pub mod inference;
-pub mod report;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), gst::glib::BoolError> {
-    report::meta::register();
+    deepfake_report::meta::register();
     elements::register(plugin)
 }
 

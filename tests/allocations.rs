@@ -8,13 +8,13 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use common::Package;
-use gstdeepfake::analysis::analyzer::{Analyzer, AnalyzerSettings};
-use gstdeepfake::analysis::detector::FaceDetector;
-use gstdeepfake::analysis::follower::FollowerSettings;
+use deepfake_engine::analysis::analyzer::{Analyzer, AnalyzerSettings};
+use deepfake_engine::analysis::detector::FaceDetector;
+use deepfake_engine::analysis::follower::FollowerSettings;
 
-use gstdeepfake::analysis::quality::QualityLimits;
+use deepfake_engine::analysis::quality::QualityLimits;
+use deepfake_engine::inference::{DeviceRequest, Model, SessionOptions, places};
 use gstdeepfake::elements::frame;
-use gstdeepfake::inference::{DeviceRequest, Model, SessionOptions, places};
 
 /// Counts what Rust allocates; what OpenCV and ONNX Runtime do for themselves is not seen.
 struct Counting;

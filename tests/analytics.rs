@@ -4,13 +4,13 @@
 mod common;
 
 use common::{Package, init};
+use deepfake_report::State;
+use deepfake_report::{FaceReport, FrameReport, SCHEMA, meta};
 use gst::glib::Quark;
 use gst_analytics::{
     AnalyticsClassificationMtd, AnalyticsODMtd, AnalyticsRelationMeta, AnalyticsTrackingMtd, RelTypes, prelude::*,
 };
 use gst_video::{VideoFormat, VideoRegionOfInterestMeta};
-use gstdeepfake::analysis::verdict::State;
-use gstdeepfake::report::{FaceReport, FrameReport, SCHEMA, meta};
 
 const WIDTH: u32 = 320;
 const HEIGHT: u32 = 240;

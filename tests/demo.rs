@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use deepfake_report::{FaceReport, FrameReport, json};
 use gst::prelude::*;
-use gstdeepfake::report::{FaceReport, FrameReport, json};
 
 /// The example is built beside the tests: `target/PROFILE/deps/demo-…` and `target/PROFILE/examples/manipulate`.
 fn manipulate() -> PathBuf {

@@ -3,10 +3,10 @@
 mod common;
 
 use common::{Package, init};
+use deepfake_report::{FrameReport, meta};
+use deepfake_report::{Reason, State};
 use gst::prelude::*;
 use gst_video::{VideoFormat, VideoRegionOfInterestMeta};
-use gstdeepfake::analysis::verdict::{Reason, State};
-use gstdeepfake::report::{FrameReport, meta};
 
 const WIDTH: u32 = 160;
 const HEIGHT: u32 = 120;
@@ -163,7 +163,7 @@ fn reports_are_posted_when_asked_for() {
     let buffer = rig.push(5, RED);
     let posted = rig.messages("deepfake-report");
     let [posted] = &posted[..] else { panic!("{posted:?}") };
-    assert_eq!(gstdeepfake::report::structure::read(posted).unwrap(), report(&buffer));
+    assert_eq!(deepfake_report::structure::read(posted).unwrap(), report(&buffer));
 }
 
 #[test]

@@ -6,11 +6,11 @@ mod common;
 use std::collections::HashSet;
 
 use common::{Package, detector, init, model};
+use deepfake_report::State;
+use deepfake_report::{FrameReport, meta};
 use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::{VideoFormat, VideoInfo, VideoRegionOfInterestMeta};
-use gstdeepfake::analysis::verdict::State;
-use gstdeepfake::report::{FrameReport, meta};
 use proptest::prelude::*;
 
 const FRAME: u64 = 1_000_000_000 / 30;

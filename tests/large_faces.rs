@@ -3,13 +3,13 @@
 #[path = "common/video.rs"]
 mod video;
 
-use gstdeepfake::analysis::detector::{FaceDetector, Picture};
-use gstdeepfake::analysis::follower::{FOLLOWING_SIZE, FaceFollower, FollowerSettings};
-use gstdeepfake::analysis::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
-use gstdeepfake::analysis::geometry::Rect;
-use gstdeepfake::analysis::sampler::{ChannelOrder, Sampler};
+use deepfake_engine::analysis::detector::{FaceDetector, Picture};
+use deepfake_engine::analysis::follower::{FOLLOWING_SIZE, FaceFollower, FollowerSettings};
+use deepfake_engine::analysis::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
+use deepfake_engine::analysis::geometry::Rect;
+use deepfake_engine::analysis::sampler::{ChannelOrder, Sampler};
+use deepfake_engine::inference::{DeviceRequest, SessionOptions, places};
 use gstdeepfake::elements::frame;
-use gstdeepfake::inference::{DeviceRequest, SessionOptions, places};
 use video::frames;
 
 const WOMAN: &str = "WolfgangLanger_Pexels.mp4";

@@ -7,9 +7,9 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use common::{Package, init, model};
+use deepfake_report::{FrameReport, meta};
 use gst::prelude::*;
 use gst_video::VideoRegionOfInterestMeta;
-use gstdeepfake::report::{FrameReport, meta};
 
 const FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 const TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(60);

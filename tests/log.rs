@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
+use deepfake_report::State;
+use deepfake_report::{FaceReport, FrameReport, SCHEMA, meta};
 use gst::prelude::*;
 use gst_check::Harness;
-use gstdeepfake::analysis::verdict::State;
-use gstdeepfake::report::{FaceReport, FrameReport, SCHEMA, meta};
 
 /// No test waits longer than this for anything; none of them should come near it.
 const PATIENCE: gst::ClockTime = gst::ClockTime::from_seconds(20);

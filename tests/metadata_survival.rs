@@ -5,12 +5,9 @@
 
 use std::sync::mpsc;
 
+use deepfake_report::{FaceReport, FrameReport, SCHEMA, State, meta};
 use gst::prelude::*;
 use gst_video::VideoRegionOfInterestMeta;
-use gstdeepfake::{
-    analysis::verdict::State,
-    report::{FaceReport, FrameReport, SCHEMA, meta},
-};
 
 const WIDTH: u32 = 320;
 const HEIGHT: u32 = 240;

@@ -4,10 +4,10 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{Package, data, sha256, table};
-use gstdeepfake::inference::graph::Outputs;
-use gstdeepfake::inference::package::Graphs;
-use gstdeepfake::inference::{Device, DeviceRequest, InferenceError, Model, ModelPackage, SessionOptions, Worker};
+use common::{Package, data, example_model, sha256, table};
+use deepfake_engine::inference::graph::Outputs;
+use deepfake_engine::inference::package::Graphs;
+use deepfake_engine::inference::{Device, DeviceRequest, InferenceError, Model, ModelPackage, SessionOptions, Worker};
 use ndarray::{Array2, Array4, ArrayD, IxDyn};
 
 const ONE_THREAD: SessionOptions = SessionOptions { device: DeviceRequest::Cpu, require_device: false, threads: 1 };
@@ -206,7 +206,7 @@ fn one_thread_gives_the_same_bits_twice() {
 #[test]
 fn the_documented_example_is_a_valid_description() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::copy(data("example-model.toml"), dir.path().join("model.toml")).unwrap();
+    std::fs::copy(example_model(), dir.path().join("model.toml")).unwrap();
     // All of it is read before the first graph is looked for.
     let error = ModelPackage::load(dir.path()).unwrap_err();
     assert!(matches!(&error, InferenceError::File { path, .. } if path.ends_with("encoder.onnx")), "{error}");

@@ -2,12 +2,12 @@
 
 use std::sync::Once;
 
+use deepfake_report::{self as report, FaceReport, FrameReport};
+use deepfake_report::{Reason, State};
 use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::{VideoFormat, VideoFrameRef, VideoInfo, VideoOverlayCompositionMeta, prelude::*};
-use gstdeepfake::analysis::verdict::{Reason, State};
 use gstdeepfake::elements::frame::FORMATS;
-use gstdeepfake::report::{self, FaceReport, FrameReport};
 
 const OVERLAY_FEATURE: &str = "meta:GstVideoOverlayComposition";
 /// Vermillion: the colour of `fake`.

@@ -10,8 +10,8 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use deepfake_report::FrameReport;
 use gst::prelude::*;
-use gstdeepfake::report::FrameReport;
 
 use common::Package;
 use common::rtsp::Server;
@@ -484,7 +484,7 @@ fn assert_monitored(output: &str, messages: bool) {
         let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
         // Where the woman of the clip is.
         assert!((0.3..0.4).contains(&x) && (0.1..0.3).contains(&y), "{line}");
-        assert!(gstdeepfake::analysis::verdict::State::parse(words[6]).is_some(), "{line}");
+        assert!(deepfake_report::State::parse(words[6]).is_some(), "{line}");
     }
     let last: f64 = output.lines().last().unwrap().split_whitespace().last().unwrap().parse().unwrap();
     assert!((0.0..=1.0).contains(&last));

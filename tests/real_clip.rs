@@ -5,12 +5,12 @@ mod common;
 mod video;
 
 use common::{clip, init};
+use deepfake_engine::analysis::detector::{Detection, FaceDetector, Picture};
+use deepfake_engine::inference::{DeviceRequest, SessionOptions, places};
+use deepfake_report::State;
+use deepfake_report::{FrameReport, meta};
 use gst::prelude::*;
 use gst_video::prelude::*;
-use gstdeepfake::analysis::detector::{Detection, FaceDetector, Picture};
-use gstdeepfake::analysis::verdict::State;
-use gstdeepfake::inference::{DeviceRequest, SessionOptions, places};
-use gstdeepfake::report::{FrameReport, meta};
 
 /// Runs `frames` frames of a clip through `deepfakedetect` behind `before`, and returns what each buffer carries.
 #[track_caller]

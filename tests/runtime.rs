@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gstdeepfake::inference::runtime::{self, Severity};
-use gstdeepfake::inference::{InferenceError, SessionOptions, Worker};
+use deepfake_engine::inference::runtime::{self, Severity};
+use deepfake_engine::inference::{InferenceError, SessionOptions, Worker};
 
 fn data(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file)

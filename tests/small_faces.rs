@@ -3,14 +3,14 @@
 #[path = "common/video.rs"]
 mod video;
 
+use deepfake_engine::analysis::detector::{Detection, FaceDetector, Picture};
+use deepfake_engine::analysis::follower::{FaceFollower, FollowerSettings};
+use deepfake_engine::analysis::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
+use deepfake_engine::analysis::geometry::{Point, Rect};
+use deepfake_engine::analysis::sampler::{ChannelOrder, Sampler};
+use deepfake_engine::inference::{DeviceRequest, SessionOptions, places};
 use gst_video::video_frame::{Readable, VideoFrame};
-use gstdeepfake::analysis::detector::{Detection, FaceDetector, Picture};
-use gstdeepfake::analysis::follower::{FaceFollower, FollowerSettings};
-use gstdeepfake::analysis::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
-use gstdeepfake::analysis::geometry::{Point, Rect};
-use gstdeepfake::analysis::sampler::{ChannelOrder, Sampler};
 use gstdeepfake::elements::frame;
-use gstdeepfake::inference::{DeviceRequest, SessionOptions, places};
 use video::frames;
 
 const WIDTH: u32 = 1920;

@@ -1,6 +1,6 @@
 //! Following faces: simulated faces, whose true identity is known, and everything that may come from a bad detector.
 
-use gstdeepfake::analysis::{
+use deepfake_engine::analysis::{
     detector::Detection,
     geometry::{Point, Rect},
     tracker::{Track, Tracker, TrackerSettings},

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gstdeepfake::inference::runtime;
+use deepfake_engine::inference::runtime;
 use ndarray::ArrayD;
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;

@@ -4,16 +4,16 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use deepfake_engine::analysis::analyzer::{Analyzer, AnalyzerSettings};
+use deepfake_engine::analysis::detector::{Detection, FaceDetector};
+use deepfake_engine::analysis::follower::FollowerSettings;
+use deepfake_engine::analysis::frame::FrameView;
+use deepfake_engine::analysis::geometry::Rect;
+use deepfake_engine::analysis::quality::QualityLimits;
+use deepfake_engine::inference::{DeviceRequest, Model, ModelPackage, SessionOptions, places};
 use gst_video::VideoFormat;
 use gst_video::video_frame::{Readable, VideoFrame};
-use gstdeepfake::analysis::analyzer::{Analyzer, AnalyzerSettings};
-use gstdeepfake::analysis::detector::{Detection, FaceDetector};
-use gstdeepfake::analysis::follower::FollowerSettings;
-use gstdeepfake::analysis::frame::FrameView;
-use gstdeepfake::analysis::geometry::Rect;
-use gstdeepfake::analysis::quality::QualityLimits;
 use gstdeepfake::elements::frame;
-use gstdeepfake::inference::{DeviceRequest, Model, ModelPackage, SessionOptions, places};
 use ndarray::ArrayD;
 use plotters::prelude::*;
 

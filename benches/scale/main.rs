@@ -14,7 +14,7 @@ mod growth;
 
 use std::process::ExitCode;
 
-use gstdeepfake::inference::{InferenceError, ModelPackage, runtime};
+use deepfake_engine::inference::{InferenceError, ModelPackage, runtime};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -89,7 +89,7 @@ struct Cost {
     stages: Vec<f64>,
     ours: f64,
     graphs: f64,
-    /// All of [`analyze`](gstdeepfake::analysis::analyzer::Analyzer::analyze), and the same without the graphs.
+    /// All of [`analyze`](deepfake_engine::analysis::analyzer::Analyzer::analyze), and the same without the graphs.
     whole: f64,
     whole_without_graphs: f64,
 }

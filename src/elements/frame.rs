@@ -3,7 +3,7 @@
 use gst_video::prelude::*;
 use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrameRef, VideoInfo};
 
-use crate::analysis::frame::{ColorMatrix, ColorRange, FrameError, FrameView, PixelFormat, Plane};
+use deepfake_engine::analysis::frame::{ColorMatrix, ColorRange, FrameError, FrameView, PixelFormat, Plane};
 
 /// Formats that can be analysed without conversion, the cheapest to read first.
 pub const FORMATS: [VideoFormat; 18] = [

@@ -8,7 +8,7 @@ pub mod rtsp;
 
 use std::path::{Path, PathBuf};
 
-use gstdeepfake::inference::{InferenceError, ModelPackage};
+use deepfake_engine::inference::{InferenceError, ModelPackage};
 use sha2::{Digest, Sha256};
 
 /// Starts GStreamer and registers the plugin; as often as one likes.
@@ -20,9 +20,15 @@ pub fn init() {
     });
 }
 
+/// The workspace's folder: this file is part of the tests of several packages.
+pub fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().find(|folder| folder.join("Cargo.lock").is_file()).expect("the workspace has a Cargo.lock")
+}
+
 /// What `make deps` installs.
 fn installed(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps").join(name)
+    root().join(".deps").join(name)
 }
 
 /// A clip that `make deps` installs.
@@ -59,7 +65,12 @@ pub fn model(name: &str) -> Package {
 }
 
 pub fn data(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file)
+    root().join("tests/data").join(file)
+}
+
+/// The description that the documentation of the format shows.
+pub fn example_model() -> PathBuf {
+    root().join("crates/engine/src/inference/example-model.toml")
 }
 
 /// A package in a temporary folder, from parts that a test may change.

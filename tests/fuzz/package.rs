@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use gstdeepfake::inference::{DeviceRequest, Model, ModelPackage, SessionOptions};
+use deepfake_engine::inference::{DeviceRequest, Model, ModelPackage, SessionOptions};
 use ndarray::{Array2, Array4};
 use proptest::prelude::*;
 
-use crate::common::{Package, data, sha256};
+use crate::common::{Package, data, example_model, sha256};
 use crate::{any_damage, damaged, fuzz};
 
 /// Values that somebody may try.
@@ -87,7 +87,7 @@ fn descriptions() -> Vec<Vec<u8>> {
         std::fs::read_dir(models).unwrap().map(|entry| entry.unwrap().path().join("model.toml")).collect();
     paths.retain(|path| path.is_file());
     paths.sort();
-    paths.push(data("example-model.toml"));
+    paths.push(example_model());
     // Only the first has its graphs beside it, and can be accepted.
     let tiny = vec![Package::sequence().toml.into_bytes(); paths.len()];
     tiny.into_iter().chain(paths.into_iter().map(|path| std::fs::read(path).unwrap())).collect()

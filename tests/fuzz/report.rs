@@ -1,10 +1,7 @@
 //! Reading reports out of structures that anybody may have made.
 
+use deepfake_report::{FaceReport, FrameReport, Reason, SCHEMA, State, json, meta, structure};
 use gst::prelude::*;
-use gstdeepfake::{
-    analysis::verdict::{Reason, State},
-    report::{FaceReport, FrameReport, SCHEMA, json, meta, structure},
-};
 use proptest::prelude::*;
 
 use crate::{any_damage, damaged, fuzz};

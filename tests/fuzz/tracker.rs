@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use gstdeepfake::analysis::{
+use deepfake_engine::analysis::{
     detector::Detection,
     geometry::{Point, Rect},
     tracker::{Tracker, TrackerSettings},

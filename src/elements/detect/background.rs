@@ -19,8 +19,8 @@ use gst_video::VideoInfo;
 use super::gate::Gate;
 use super::loading::Loading;
 use super::threads::{self, Priority, Task};
-use crate::analysis::analyzer::Analyzer;
-use crate::inference::{Device, Model};
+use deepfake_engine::analysis::analyzer::Analyzer;
+use deepfake_engine::inference::{Device, Model};
 
 /// Frames that wait while another is analysed: as many as come due in the longest analysis, which looks through a whole frame for new
 /// faces, while other channels keep the cores busy. More would only make reports older.

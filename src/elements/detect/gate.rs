@@ -5,7 +5,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-use crate::inference::cores;
+use deepfake_engine::inference::cores;
 
 /// See the [module](self).
 pub struct Gate {

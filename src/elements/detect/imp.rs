@@ -16,15 +16,15 @@ use super::stats::{Stage, Stats};
 use super::threads::{self, Priority};
 use super::timeline::Timeline;
 use super::{Device, FaceSource, Mode, OnError, upstream};
-use crate::analysis::analyzer::{Analyzer, Timings};
-use crate::analysis::window::Grid;
-use crate::analysis::{AnalysisError, surviving};
 use crate::elements::frame;
-use crate::inference::runtime::{self, Severity};
-use crate::inference::{InferenceError, Model, Placement};
-use crate::report::FrameReport;
-use crate::report::alert::{Action, Alert, AlertWatch};
-use crate::report::{message, meta};
+use deepfake_engine::analysis::analyzer::{Analyzer, Timings};
+use deepfake_engine::analysis::window::Grid;
+use deepfake_engine::analysis::{AnalysisError, surviving};
+use deepfake_engine::inference::runtime::{self, Severity};
+use deepfake_engine::inference::{InferenceError, Model, Placement};
+use deepfake_report::FrameReport;
+use deepfake_report::alert::{Action, Alert, AlertWatch};
+use deepfake_report::{message, meta};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("deepfakedetect", gst::DebugColorFlags::empty(), Some("Live deepfake detection"))
@@ -1224,9 +1224,9 @@ mod tests {
     use gst_check::Harness;
 
     use super::*;
-    use crate::inference::ModelPackage;
-    use crate::inference::graph::GraphFile;
-    use crate::inference::worker::tests::Fragile;
+    use deepfake_engine::inference::ModelPackage;
+    use deepfake_engine::inference::graph::GraphFile;
+    use deepfake_engine::inference::testing::Fragile;
 
     #[test]
     fn a_pools_buffer_can_take_metadata_while_its_pixels_are_analysed() {

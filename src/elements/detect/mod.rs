@@ -1,6 +1,6 @@
 //! `deepfakedetect`: finds faces, follows them, and says of each how likely it is fake.
 //!
-//! Attaches a report to every buffer (see [`crate::report`]), posts messages, and never changes a pixel,
+//! Attaches a report to every buffer (see [`deepfake_report`]), posts messages, and never changes a pixel,
 //! drops a frame or changes their order.
 //!
 //! ```text

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use super::{Device, FaceSource, Mode, OnError};
-use crate::analysis::AnalysisError;
-use crate::analysis::analyzer::{Analyzer, AnalyzerSettings};
-use crate::analysis::cropper::Alignment;
-use crate::analysis::detector::FaceDetector;
-use crate::analysis::follower::FollowerSettings;
-use crate::analysis::quality::QualityLimits;
-use crate::inference::{DeviceRequest, Model, ModelPackage, SessionOptions, places, runtime};
+use deepfake_engine::analysis::AnalysisError;
+use deepfake_engine::analysis::analyzer::{Analyzer, AnalyzerSettings};
+use deepfake_engine::analysis::cropper::Alignment;
+use deepfake_engine::analysis::detector::FaceDetector;
+use deepfake_engine::analysis::follower::FollowerSettings;
+use deepfake_engine::analysis::quality::QualityLimits;
+use deepfake_engine::inference::{DeviceRequest, Model, ModelPackage, SessionOptions, places, runtime};
 
 /// The model that is used where none is named.
 const DEFAULT_MODEL: &str = "l40";

@@ -2,9 +2,9 @@
 
 use gst_video::VideoRegionOfInterestMeta;
 
-use crate::analysis::detector::Detection;
-use crate::analysis::geometry::Rect;
-use crate::report::meta;
+use deepfake_engine::analysis::detector::Detection;
+use deepfake_engine::analysis::geometry::Rect;
+use deepfake_report::meta;
 
 /// The faces that `buffer` carries, in pixels; not those that this plugin itself attached. Detectors that write both forms mean
 /// the same faces: analytics entries, which have a confidence, are taken before regions of interest.
@@ -22,7 +22,7 @@ pub fn faces(buffer: &gst::BufferRef) -> Vec<Detection> {
 /// Object detections of type `face` in the relation meta.
 #[cfg(feature = "v1_24")]
 fn analytics_faces(buffer: &gst::BufferRef) -> Vec<Detection> {
-    let boxes = crate::report::analytics::faces_of_others(buffer).into_iter().filter(|face| face.w > 0 && face.h > 0);
+    let boxes = deepfake_report::analytics::faces_of_others(buffer).into_iter().filter(|face| face.w > 0 && face.h > 0);
     let faces = boxes.map(|face| Detection {
         rect: Rect::new(face.x as f32, face.y as f32, face.w as f32, face.h as f32),
         landmarks: None,

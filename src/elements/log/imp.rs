@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::output::{Location, Output};
 use super::queue::{Queue, Stats};
 use super::writer::{self, Event};
-use crate::report::{self, FrameReport};
+use deepfake_report::{self as report, FrameReport};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("deepfakelog", gst::DebugColorFlags::empty(), Some("Deepfake reports as JSON Lines"))

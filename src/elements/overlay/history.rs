@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::analysis::verdict::State;
-use crate::report::FrameReport;
+use deepfake_report::FrameReport;
+use deepfake_report::State;
 
 /// More samples than this are not kept per track, however long the span is.
 const SAMPLES_MAX: usize = 8192;
@@ -100,7 +100,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{FaceReport, testing};
+    use deepfake_report::{FaceReport, testing};
 
     const SECOND: u64 = 1_000_000_000;
 

@@ -19,9 +19,9 @@ use super::label::{Label, Metrics, Parts};
 use super::layout::{self, Area, Place, Size, Wish};
 use super::outline::{self, Pen, Stroke};
 use super::theme;
-use crate::analysis::verdict::State as Verdict;
 use crate::elements::frame;
-use crate::report::{self, FaceReport, FrameReport};
+use deepfake_report::State as Verdict;
+use deepfake_report::{self as report, FaceReport, FrameReport};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("deepfakeoverlay", gst::DebugColorFlags::empty(), Some("Overlay of deepfake verdicts"))

@@ -10,8 +10,8 @@ use super::canvas::{Canvas, Pixels};
 use super::history::Sample;
 use super::layout::{Area, Size, even};
 use super::theme::{self, Color, INK, INK_DIM, Mark};
-use crate::analysis::verdict::State;
-use crate::report::FaceReport;
+use deepfake_report::FaceReport;
+use deepfake_report::State;
 
 /// A line of scores is broken where nothing was said for longer than this.
 const BREAK_NS: u64 = 1_500_000_000;
@@ -670,7 +670,7 @@ impl Painter<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::testing;
+    use deepfake_report::testing;
 
     const ALL: Parts = Parts { text: true, window: true, history: true };
 
@@ -691,8 +691,7 @@ mod tests {
         assert_eq!(said(&face(State::Uncertain, Some(f64::NAN))), ("Uncertain", String::new(), "no score"));
         let warming = FaceReport { window_fill: 12, ..face(State::Warming, None) };
         assert_eq!(said(&warming), ("Warming up", "12/40".into(), "crops"));
-        let small =
-            FaceReport { reason: Some(crate::analysis::verdict::Reason::TooSmall), ..face(State::Rejected, None) };
+        let small = FaceReport { reason: Some(deepfake_report::Reason::TooSmall), ..face(State::Rejected, None) };
         assert_eq!(said(&small), ("Too small", String::new(), "not judged"));
     }
 

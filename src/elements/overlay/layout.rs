@@ -3,7 +3,7 @@
 //! Everything sits on even coordinates with even sizes: formats with subsampled chroma keep colour for every
 //! second pixel only, and a line between two of them would lose it.
 
-use crate::report::FaceReport;
+use deepfake_report::FaceReport;
 
 /// A rectangle in whole pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -155,7 +155,7 @@ fn beside(frame: Size, gap: i32, face: Area, size: Size, side: Side) -> Option<A
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::testing;
+    use deepfake_report::testing;
     use proptest::prelude::*;
 
     const FRAME: Size = Size { width: 640, height: 360 };

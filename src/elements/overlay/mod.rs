@@ -1,6 +1,6 @@
 //! `deepfakeoverlay`: draws what `deepfakedetect` said onto the picture.
 //!
-//! Reads the report that each buffer carries (see [`crate::report`]) and draws, per face, a box whose
+//! Reads the report that each buffer carries (see [`deepfake_report`]) and draws, per face, a box whose
 //! colour *and* line tell the state, and a label with the state in words, the calibrated fake score,
 //! the track's number, how full its window is, and the score of the last seconds.
 //!

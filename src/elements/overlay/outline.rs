@@ -8,7 +8,7 @@ use cairo::Context;
 use super::canvas::{Canvas, Pixels};
 use super::layout::{Area, Size};
 use super::theme::{self, Line};
-use crate::analysis::verdict::State;
+use deepfake_report::State;
 
 /// Stroke widths in pixels, all from the text's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

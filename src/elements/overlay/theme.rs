@@ -1,6 +1,6 @@
 //! What each state looks like and is called: colour, line and mark, so that no meaning hangs on colour alone.
 
-use crate::analysis::verdict::{Reason, State};
+use deepfake_report::{Reason, State};
 
 /// Red, green, blue, 0..1.
 pub type Color = (f64, f64, f64);
@@ -53,12 +53,12 @@ pub struct Look {
 /// Colours are those of Okabe and Ito, "Color Universal Design" (2008).
 pub const fn look(state: Option<State>) -> Look {
     match state {
-        None => Look { color: rgb(0xffffff), line: Line::None, mark: Mark::Bar },
         Some(State::Warming) => Look { color: rgb(0x56b4e9), line: Line::Dotted, mark: Mark::Dots },
         Some(State::Authentic) => Look { color: rgb(0x009e73), line: Line::Solid, mark: Mark::Tick },
         Some(State::Uncertain) => Look { color: rgb(0xf0e442), line: Line::Dashed, mark: Mark::Question },
         Some(State::Fake) => Look { color: rgb(0xd55e00), line: Line::Heavy, mark: Mark::Exclamation },
         Some(State::Rejected) => Look { color: rgb(0xb0b0b0), line: Line::DashDotted, mark: Mark::Bar },
+        None | Some(_) => Look { color: rgb(0xffffff), line: Line::None, mark: Mark::Bar },
     }
 }
 
@@ -69,11 +69,11 @@ pub const fn words(state: State, reason: Option<Reason>) -> &'static str {
         (State::Authentic, _) => "Authentic",
         (State::Uncertain, _) => "Uncertain",
         (State::Fake, _) => "Fake",
-        (State::Rejected, None) => "Not judged",
         (State::Rejected, Some(Reason::TooSmall)) => "Too small",
         (State::Rejected, Some(Reason::Blurred)) => "Blurred",
         (State::Rejected, Some(Reason::TooDark)) => "Too dark",
         (State::Rejected, Some(Reason::Profile)) => "Profile view",
+        _ => "Not judged",
     }
 }
 
@@ -85,7 +85,7 @@ pub const fn rank(state: Option<State>) -> u8 {
         Some(State::Authentic) => 3,
         Some(State::Warming) => 2,
         Some(State::Rejected) => 1,
-        None => 0,
+        None | Some(_) => 0,
     }
 }
 

@@ -1,0 +1,304 @@
+//! The way of one frame, from its pixels to what is said about its faces.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use ndarray::{Array4, ArrayViewMut3, ArrayViewMut4};
+
+use super::AnalysisError;
+use super::cropper::{CropSpec, Cropper};
+use super::detector::{Detection, FaceDetector};
+use super::follower::{FaceFollower, FollowerSettings};
+use super::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
+use super::planar;
+use super::quality::{QualityGate, QualityLimits};
+use super::tracker::Track;
+use super::verdict::{Thresholds, Verdict, certainty};
+use super::window::{Grid, Window};
+use crate::inference::{Model, Placement};
+use deepfake_report::{FaceReport, FrameReport, SCHEMA};
+
+/// How frames are analysed; everything a user may set but the model and the device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnalyzerSettings {
+    pub follower: FollowerSettings,
+    pub quality: QualityLimits,
+    /// Overrides the thresholds that the model package comes with.
+    pub fake_threshold: Option<f64>,
+    pub authentic_threshold: Option<f64>,
+    pub hysteresis: Option<f64>,
+}
+
+/// Analyses the frames of one stream.
+pub struct Analyzer {
+    settings: AnalyzerSettings,
+    thresholds: Thresholds,
+    model: Model,
+    crop_spec: CropSpec,
+    follower: FaceFollower,
+    cropper: Cropper,
+    quality: QualityGate,
+    /// What is remembered of each followed face, by track id.
+    faces: BTreeMap<u32, Face>,
+    took: Timings,
+    /// The crops of one frame as the encoder takes them, [N, 3, height, width]. Kept only for its memory.
+    crops: Vec<f32>,
+}
+
+/// What the newest frame took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timings {
+    /// Looking for faces and following them.
+    pub find: Duration,
+    /// Cutting out crops and looking at their quality.
+    pub crop: Duration,
+    /// From crops to features.
+    pub encode: Duration,
+    /// From windows to verdicts.
+    pub judge: Duration,
+}
+
+/// What is remembered of one followed face.
+struct Face {
+    window: Window,
+    verdict: Verdict,
+    score: Option<f64>,
+}
+
+impl Analyzer {
+    /// `detector` may be `None` where faces are always given.
+    pub fn new(model: Model, detector: Option<FaceDetector>, settings: AnalyzerSettings) -> Self {
+        let package = model.package();
+        Self {
+            thresholds: thresholds(&settings, &model),
+            crop_spec: package.input.crop_spec(),
+            follower: FaceFollower::new(detector, settings.follower.clone()),
+            cropper: Cropper::default(),
+            quality: QualityGate::default(),
+            faces: BTreeMap::new(),
+            took: Timings::default(),
+            crops: Vec::new(),
+            settings,
+            model,
+        }
+    }
+
+    /// Changes the settings from the next frame on; followed faces and their windows stay.
+    pub fn set_settings(&mut self, settings: AnalyzerSettings) {
+        if settings == self.settings {
+            return;
+        }
+        self.thresholds = thresholds(&settings, &self.model);
+        self.follower.set_settings(settings.follower.clone());
+        self.settings = settings;
+    }
+
+    /// See [`FaceFollower::take_turns`]: for analyses beside a stream, which need not repeat bit for bit.
+    pub fn take_turns(&mut self) {
+        self.follower.take_turns();
+    }
+
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// On what the face detector runs right now; `None` where faces are given.
+    pub fn detector_placement(&self) -> Option<Placement> {
+        self.follower.placement()
+    }
+
+    /// Judges by another model from the next frame on, and gives the old one back. Faces are followed as before, with the same
+    /// ids; their windows begin anew.
+    pub fn set_model(&mut self, model: Model) -> Model {
+        self.thresholds = thresholds(&self.settings, &model);
+        self.crop_spec = model.package().input.crop_spec();
+        self.faces.clear();
+        std::mem::replace(&mut self.model, model)
+    }
+
+    /// What the newest frame took.
+    pub fn took(&self) -> Timings {
+        self.took
+    }
+
+    /// A grid at the model's rate: it says which frames are to be [analysed](Self::analyze).
+    pub fn grid(&self) -> Grid {
+        Grid::new(self.model.package().window.rate_hz)
+    }
+
+    /// P(fake) from which a face is called fake.
+    pub fn fake_threshold(&self) -> f64 {
+        self.thresholds.fake
+    }
+
+    /// Runs everything once over a blank frame and a blank face, so that the first real ones do not wait for what is only done
+    /// once. Returns the time that a frame with one face in which new ones are looked for takes from then on.
+    ///
+    /// # Errors
+    /// If a graph fails.
+    pub fn warm_up(&mut self) -> Result<Duration, AnalysisError> {
+        // As large as the picture in which new faces are looked for, which is the longest part of the longest analysis.
+        let width = self.settings.follower.detection_size;
+        let height = (width * 9 / 16).max(1);
+        let grey = vec![128; (width * height) as usize];
+        let planes = [Plane { data: &grey, stride: width as usize }];
+        let frame =
+            FrameView::new(PixelFormat::Gray8, width, height, &planes, ColorMatrix::default(), ColorRange::Full, 0)?;
+        let mut took = Duration::ZERO;
+        for _ in 0..2 {
+            let began = Instant::now();
+            self.analyze(&frame, None)?;
+            let shape = (1, 3, self.crop_spec.height as usize, self.crop_spec.width as usize);
+            let encoded = self.model.encode(Array4::zeros(shape).view_mut())?;
+            let mut window = Window::new(self.model.package().window.frames, 1.0);
+            for pts in 0..window.size() {
+                window.push(pts as u64, &encoded[0]);
+            }
+            self.model.head(&[window.features()])?;
+            took = began.elapsed();
+            self.reset();
+        }
+        Ok(took)
+    }
+
+    /// Forgets all faces and windows: the next frame has nothing to do with the last. Track ids go on.
+    pub fn reset(&mut self) {
+        self.follower.reset();
+        self.faces.clear();
+    }
+
+    /// Analyses one frame, which is due by the [grid](Self::grid). With `given` faces the detector does not run.
+    ///
+    /// # Errors
+    /// If a graph or OpenCV fails. Followed faces and windows stay as they were before the frame.
+    pub fn analyze(&mut self, frame: &FrameView, given: Option<&[Detection]>) -> Result<FrameReport, AnalysisError> {
+        let began = Instant::now();
+        let tracks = match given {
+            Some(faces) => self.follower.follow_given(frame, faces)?,
+            None => self.follower.follow(frame)?,
+        };
+        self.faces.retain(|id, _| tracks.iter().any(|track| track.id == *id));
+
+        let found = Instant::now();
+        self.took = Timings { find: found - began, ..Timings::default() };
+
+        // Crops of the faces that can be judged, one after the other as the encoder takes them.
+        let mut cropped: Vec<u32> = Vec::with_capacity(tracks.len());
+        self.crops.clear();
+        for track in tracks.iter().filter(|track| track.seen) {
+            let face = self.faces.entry(track.id).or_insert_with(|| Face::new(&self.model));
+            // What is told without looking at pixels needs no crop.
+            if let Some(reason) = self.settings.quality.rejects(&track.rect, track.landmarks.as_ref()) {
+                face.verdict.reject(frame.pts, reason);
+                continue;
+            }
+            let crop = match self.cropper.crop(frame, &track.rect, track.landmarks.as_ref(), &self.crop_spec) {
+                Err(AnalysisError::Outside | AnalysisError::NoLandmarks) => continue,
+                crop => crop?,
+            };
+            let rejection = self.quality.rejects(crop, self.crop_spec.width, &self.settings.quality)?;
+            match rejection {
+                Some(reason) => face.verdict.reject(frame.pts, reason),
+                None => {
+                    cropped.push(track.id);
+                    let (width, height) = (self.crop_spec.width as usize, self.crop_spec.height as usize);
+                    let begin = self.crops.len();
+                    self.crops.resize(begin + 3 * height * width, 0.0);
+                    let planes = ArrayViewMut3::from_shape((3, height, width), &mut self.crops[begin..]);
+                    planar::split(crop, width, planes.expect("as many numbers as the shape says"))?;
+                }
+            }
+        }
+
+        self.took.crop = found.elapsed();
+        if !cropped.is_empty() {
+            let began = Instant::now();
+            let shape = (cropped.len(), 3, self.crop_spec.height as usize, self.crop_spec.width as usize);
+            let crops = ArrayViewMut4::from_shape(shape, &mut self.crops).expect("every crop has the model's size");
+            for (id, encoded) in cropped.iter().zip(self.model.encode(crops)?) {
+                let face = self.faces.get_mut(id).expect("every cropped track has a face");
+                face.window.push(frame.pts, &encoded);
+            }
+            let encoded = Instant::now();
+            self.took.encode = encoded - began;
+            judge(&mut self.faces, &cropped, &self.model, &self.thresholds)?;
+            self.took.judge = encoded.elapsed();
+        }
+
+        Ok(FrameReport {
+            schema: SCHEMA,
+            pts: frame.pts,
+            model: self.model.package().full_name(),
+            device: self.model.device().as_str().to_owned(),
+            faces: tracks
+                .iter()
+                .filter_map(|track| report(track, self.faces.get(&track.id)?, frame, &self.model))
+                .collect(),
+        })
+    }
+}
+
+impl Face {
+    fn new(model: &Model) -> Self {
+        let window = &model.package().window;
+        Self { window: Window::new(window.frames, window.rate_hz), verdict: Verdict::default(), score: None }
+    }
+}
+
+/// Runs the head over the windows of the faces named by `ids`, where they hold enough crops, and judges them.
+fn judge(
+    faces: &mut BTreeMap<u32, Face>,
+    ids: &[u32],
+    model: &Model,
+    thresholds: &Thresholds,
+) -> Result<(), AnalysisError> {
+    let least = model.package().window.least_frames;
+    let ready: Vec<u32> = ids.iter().copied().filter(|id| faces[id].window.fill() >= least).collect();
+    let windows: Vec<_> = ready.iter().map(|id| faces[id].window.features()).collect();
+    let logits = model.head(&windows)?;
+    let mut scores: BTreeMap<u32, f64> =
+        ready.into_iter().zip(logits.into_iter().map(|logit| f64::from(model.probability(logit)))).collect();
+    for id in ids {
+        let face = faces.get_mut(id).expect("every cropped track has a face");
+        face.score = scores.remove(id);
+        face.verdict.judge(face.score, thresholds);
+    }
+    Ok(())
+}
+
+/// `None` for a face that has left the picture.
+fn report(track: &Track, face: &Face, frame: &FrameView, model: &Model) -> Option<FaceReport> {
+    let visible = track.rect.intersection(&frame.bounds());
+    if visible.area() <= 0.0 {
+        return None;
+    }
+    let (width, height) = (f64::from(frame.width), f64::from(frame.height));
+    let (state, reason) = face.verdict.state(frame.pts);
+    let span = face.window.span();
+    Some(FaceReport {
+        track_id: track.id,
+        x: f64::from(visible.x) / width,
+        y: f64::from(visible.y) / height,
+        width: f64::from(visible.width) / width,
+        height: f64::from(visible.height) / height,
+        detection: f64::from(track.confidence),
+        state,
+        reason,
+        score: face.score,
+        frame_score: face.window.newest_logit().map(|logit| f64::from(model.probability(logit))),
+        certainty: certainty(face.score, face.window.fill(), face.window.size()),
+        window_fill: face.window.fill() as u32,
+        window_size: face.window.size() as u32,
+        window_start: span.map(|(start, _)| start),
+        window_end: span.map(|(_, end)| end),
+    })
+}
+
+fn thresholds(settings: &AnalyzerSettings, model: &Model) -> Thresholds {
+    let calibration = &model.package().calibration;
+    Thresholds {
+        fake: settings.fake_threshold.unwrap_or(calibration.fake_threshold.into()),
+        authentic: settings.authentic_threshold.unwrap_or(calibration.authentic_threshold.into()),
+        hysteresis: settings.hysteresis.unwrap_or(calibration.hysteresis.into()),
+    }
+}

@@ -67,7 +67,7 @@ fn a_sequence_model_encodes_crops_and_scores_windows() {
     assert_eq!(encoded[0].frame_logit, None);
     // Mean red minus mean green over the window.
     let window = features(&model, &[[255.0, 0.0, 0.0], [255.0, 255.0, 0.0]]);
-    assert_near(&model.head(&[window.view().into()]).unwrap(), &[0.5]);
+    assert_near(&model.head(&[window.view()]).unwrap(), &[0.5]);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn windows_of_different_lengths_are_scored_in_the_order_given() {
         features(&model, &[[51.0, 0.0, 0.0]; 4]),
         features(&model, &[[0.0, 51.0, 0.0]; 3]),
     ];
-    let views: Vec<_> = windows.iter().map(|window| window.view().into()).collect();
+    let views: Vec<_> = windows.iter().map(|window| window.view()).collect();
     assert_near(&model.head(&views).unwrap(), &[1.0, -1.0, 0.2, -0.2]);
     assert_eq!(model.head(&[]).unwrap(), Vec::<f32>::new());
     assert!(model.encode(crops(&[]).view_mut()).unwrap().is_empty());
@@ -134,7 +134,7 @@ fn a_device_may_have_a_file_of_its_own() {
 fn the_fake_class_may_be_the_first() {
     let model = Package::sequence().change("fake_index = 1", "fake_index = 0").load().unwrap();
     let window = features(&model, &[[255.0, 0.0, 0.0]; 2]);
-    assert_near(&model.head(&[window.view().into()]).unwrap(), &[-1.0]);
+    assert_near(&model.head(&[window.view()]).unwrap(), &[-1.0]);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_whole_graph_gives_what_encoder_and_head_give() {
     let whole = Package::new("sequence", &whole).load().unwrap();
     let split = Package::sequence().load().unwrap();
     let colors = [[255.0, 0.0, 0.0], [102.0, 51.0, 7.0], [3.0, 204.0, 9.0]];
-    let score = |model: &Model| model.head(&[features(model, &colors).view().into()]).unwrap();
+    let score = |model: &Model| model.head(&[features(model, &colors).view()]).unwrap();
     assert_eq!(whole.feature_length(), 3 * 16 * 16);
     assert_near(&score(&whole), &score(&split));
 }
@@ -155,7 +155,7 @@ fn a_frame_model_takes_the_mean_over_the_window() {
     let encoded = model.encode(crops(&[[255.0, 0.0, 0.0], [0.0, 51.0, 0.0]]).view_mut()).unwrap();
     assert_near(&[encoded[0].frame_logit.unwrap(), encoded[1].frame_logit.unwrap()], &[1.0, -0.2]);
     let window = features(&model, &[[255.0, 0.0, 0.0], [0.0, 51.0, 0.0]]);
-    assert_near(&model.head(&[window.view().into()]).unwrap(), &[0.4]);
+    assert_near(&model.head(&[window.view()]).unwrap(), &[0.4]);
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn softmax_in_the_graph_gives_the_same_logits() {
     let package = package.change(&head, &softmax).change("fake_index = 1", "fake_index = 1\nsoftmax = true");
     let model = package.load().unwrap();
     let window = features(&model, &[[255.0, 51.0, 0.0]; 2]);
-    assert_near(&model.head(&[window.view().into()]).unwrap(), &[0.8]);
+    assert_near(&model.head(&[window.view()]).unwrap(), &[0.8]);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn a_head_of_one_fixed_window_scores_several() {
         .change("least_frames = 2", "least_frames = 4");
     let model = package.load().unwrap();
     let windows = [features(&model, &[[255.0, 0.0, 0.0]; 4]), features(&model, &[[51.0, 9.0, 9.0]; 4])];
-    assert_near(&model.head(&[windows[0].view().into(), windows[1].view().into()]).unwrap(), &[1.0, 0.2]);
+    assert_near(&model.head(&[windows[0].view(), windows[1].view()]).unwrap(), &[1.0, 0.2]);
     package.change("least_frames = 4", "least_frames = 3").fails(&["window.least_frames", "windows of 4 crops only"]);
 }
 
@@ -263,10 +263,10 @@ fn two_models_live_in_one_process() {
     let sequence = Package::sequence().load().unwrap();
     let frame = Package::new("frame", &table("encoder", "encoder.onnx", "crops", "frame_scores")).load().unwrap();
     let colors = [[255.0, 51.0, 0.0]; 2];
-    assert_near(&sequence.head(&[features(&sequence, &colors).view().into()]).unwrap(), &[0.8]);
-    assert_near(&frame.head(&[features(&frame, &colors).view().into()]).unwrap(), &[0.8]);
+    assert_near(&sequence.head(&[features(&sequence, &colors).view()]).unwrap(), &[0.8]);
+    assert_near(&frame.head(&[features(&frame, &colors).view()]).unwrap(), &[0.8]);
     drop(sequence);
-    assert_near(&frame.head(&[features(&frame, &colors).view().into()]).unwrap(), &[0.8]);
+    assert_near(&frame.head(&[features(&frame, &colors).view()]).unwrap(), &[0.8]);
 }
 
 #[test]
@@ -526,7 +526,7 @@ fn crops_and_windows_of_another_size_are_refused() {
     let error = model.encode(Array4::zeros((1, 3, 16, 17)).view_mut()).unwrap_err();
     assert!(matches!(error, InferenceError::Input { .. }), "{error}");
     for shape in [(0, 3), (5, 3), (2, 4)] {
-        let error = model.head(&[Array2::zeros(shape).view().into()]).unwrap_err();
+        let error = model.head(&[Array2::zeros(shape).view()]).unwrap_err();
         assert!(matches!(error, InferenceError::Input { .. }), "{error}");
     }
 }

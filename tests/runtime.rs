@@ -142,14 +142,10 @@ fn a_damaged_library_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("libonnxruntime.so.1");
     std::fs::write(&path, "404: not found").unwrap();
-    assert_fails(&case("worker", &[("ORT_DYLIB_PATH", &path)]), &["is damaged"]);
+    assert_fails(&case("worker", &[("ORT_DYLIB_PATH", &path)]), &["cannot be opened"]);
 
     let Some(good) = good() else { return };
-    // A download that broke off; and one whose middle is missing, which only the linker can find out.
-    let bytes = std::fs::read(good).unwrap();
-    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-    assert_fails(&case("worker", &[("ORT_DYLIB_PATH", &path)]), &["is damaged", "and should have"]);
-    let mut holed = bytes;
+    let mut holed = std::fs::read(good).unwrap();
     holed[64..4096].fill(0);
     std::fs::write(&path, holed).unwrap();
     assert_fails(&case("worker", &[("ORT_DYLIB_PATH", &path)]), &["cannot be opened"]);

@@ -272,7 +272,7 @@ fn inputs(parts: &mut Parts, made: &Made) -> Inputs {
     let crops = batch(&parts.crop_spec, &made.crops);
     let features = parts.model.encode(crops.clone().view_mut()).expect("the encoder runs");
     let windows: Vec<_> = features.iter().map(|encoded| window(parts, encoded)).collect();
-    let views: Vec<_> = windows.iter().map(|window| window.features().values).collect();
+    let views: Vec<_> = windows.iter().map(|window| window.features()).collect();
     Inputs {
         followed: made.followed.iter().map(|seen| tensor(seen.picture())).collect(),
         discovery: tensor(made.discovery.picture()),
@@ -424,7 +424,7 @@ fn of_faces(c: &mut Criterion<CpuTime>, parts: &mut Parts, faces: usize) {
             for (window, encoded) in windows.iter_mut().zip(&features) {
                 window.push(pts, encoded);
             }
-            windows.iter().map(|window| window.features().values[[0, 0]]).sum::<f32>()
+            windows.iter().map(|window| window.features()[[0, 0]]).sum::<f32>()
         });
     });
     bench("graph-head", &mut |b| b.iter(|| parts.head_graph.run(&inputs.windows)));

@@ -192,7 +192,7 @@ fn fuzz_graphs() {
             let Ok(encoded) = model.encode(Array4::from_elem((2, 3, 16, 16), value).view_mut()) else { continue };
             prop_assert!(encoded.iter().all(|one| one.feature.len() == 3 && one.feature.iter().all(|v| v.is_finite())));
         }
-        if let Ok(logits) = model.head(&[Array2::from_elem((3, 3), 0.5).view().into()]) {
+        if let Ok(logits) = model.head(&[Array2::from_elem((3, 3), 0.5).view()]) {
             prop_assert!(logits.len() == 1 && !logits[0].is_nan());
         }
         Ok(())

@@ -291,7 +291,7 @@ fn try_model(name: String, package: ModelPackage) -> Check {
         let window = Array2::from_shape_fn((frames, feature.len()), |(_, column)| feature[column]);
         let began = Instant::now();
         for _ in 0..RUNS {
-            model.head(&[window.view().into()])?;
+            model.head(&[window.view()])?;
         }
         Ok((encode, began.elapsed() / RUNS))
     };

@@ -8,15 +8,14 @@
 //!                          └─ classification: "fake", then "real"; absent until there is a score
 //! ```
 //!
-//! A buffer has at most one relation meta, which all elements share, and GStreamer has no call to take an entry out again. A
-//! mark, one more entry, of a type of our own, therefore `CONTAIN`s all of ours: by it they are told from those of others.
+//! A buffer has at most one relation meta, which all elements share, and GStreamer has no call to take an entry out again: entries
+//! stay until the buffer is freed. A mark, one more entry, of a type of our own, `CONTAIN`s all of ours, so that a detector does
+//! not take them for faces that an element upstream has found.
 
 use std::ffi::CStr;
-use std::mem::MaybeUninit;
 use std::ptr;
 
-use gst::glib::{self, translate::IntoGlib};
-use gst::meta::{MetaTransform, MetaTransformCopy};
+use gst::glib;
 use gst_analytics::{
     AnalyticsAnyMtd, AnalyticsODLocation, AnalyticsODMtd, AnalyticsRelationMeta, AnalyticsRelationMetaInitParams,
     AnalyticsTrackingMtd, RelTypes, ffi, prelude::*,
@@ -39,8 +38,7 @@ const ENTRY_BYTES: usize = 128;
 type MetaRef<'a> = gst::MetaRef<'a, AnalyticsRelationMeta>;
 type MetaRefMut<'a> = gst::MetaRefMut<'a, AnalyticsRelationMeta, gst::meta::Standalone>;
 
-/// Adds the faces of `report` to the relation meta of `buffer`, whose frame is `width`×`height` pixels. Earlier ones of ours
-/// must have been [removed](remove).
+/// Adds the faces of `report` to the relation meta of `buffer`, whose frame is `width`×`height` pixels.
 ///
 /// # Errors
 /// If GStreamer finds no room in the meta.
@@ -85,21 +83,6 @@ pub(super) fn attach(
     Ok(())
 }
 
-/// Takes what [`attach`] has written off `buffer`. What others have written stays, with its ids.
-pub(super) fn remove(buffer: &mut gst::BufferRef) {
-    let Some(relations) = buffer.meta::<AnalyticsRelationMeta>() else { return };
-    let own = own_entries(&relations);
-    if !own.contains(&true) {
-        return;
-    }
-    let rest = own.iter().rposition(|own| !own).map(|last| copy_without(buffer, &relations, &own[..=last]));
-    let relations = buffer.meta_mut::<AnalyticsRelationMeta>().expect("it was just read");
-    relations.remove().expect("a relation meta is never locked");
-    if let Some(rest) = rest {
-        rest.copy_into(buffer, gst::BufferCopyFlags::META, ..).expect("a relation meta can be copied");
-    }
-}
-
 /// Boxes of the faces that `buffer`'s relation meta holds, in pixels; not those that this plugin itself attached.
 pub fn faces_of_others(buffer: &gst::BufferRef) -> Vec<AnalyticsODLocation> {
     let Some(relations) = buffer.meta::<AnalyticsRelationMeta>() else { return Vec::new() };
@@ -136,66 +119,6 @@ fn own_entries(relations: &MetaRef) -> Vec<bool> {
         }
     }
     own
-}
-
-/// A buffer that carries a copy of `relations`, which belong to `buffer`, up to as many entries as `own` tells of. In the place
-/// of own entries there are marks that contain nothing, so that the ids of others stay.
-fn copy_without(buffer: &gst::BufferRef, relations: &MetaRef, own: &[bool]) -> gst::Buffer {
-    let mut carrier = gst::Buffer::new();
-    let carrier_head = carrier.get_mut().expect("it is new");
-    let carrier_ptr = carrier_head.as_mut_ptr();
-    let mut copy = AnalyticsRelationMeta::add_full(carrier_head, &room(own.len()));
-    for (id, own) in own.iter().enumerate() {
-        if *own {
-            add_mark(&mut copy).expect("there is room for every entry");
-        } else {
-            copy_entry(buffer, relations, id as u32, carrier_ptr, &mut copy);
-        }
-    }
-    let others = |id: &u32| !own[*id as usize];
-    let ids = 0..own.len() as u32;
-    for first in ids.clone().filter(others) {
-        for second in ids.clone().filter(others) {
-            let relation = relations.relation(first, second);
-            if !relation.is_empty() {
-                copy.set_relation(relation, first, second).expect("both entries were added");
-            }
-        }
-    }
-    carrier
-}
-
-/// Appends a copy of entry `id` of `relations` to `copy`, whatever its type: as GStreamer itself does when it copies a buffer,
-/// byte by byte, and then the type's own function takes what references it needs.
-fn copy_entry(
-    buffer: &gst::BufferRef,
-    relations: &MetaRef,
-    id: u32,
-    carrier: *mut gst::ffi::GstBuffer,
-    copy: &mut MetaRefMut,
-) {
-    // SAFETY: the id is that of an entry; an entry's type is the address of its description, which is never freed; source and
-    // destination are both of the entry's size, and apart. A transform of type "gst-copy" takes a GstMetaTransformCopy.
-    unsafe {
-        let from = relations.as_mut_ptr();
-        let source = ffi::GstAnalyticsMtd { id, meta: from };
-        let kind = ffi::gst_analytics_mtd_get_mtd_type(&source) as *const ffi::GstAnalyticsMtdImpl;
-        let size = ffi::gst_analytics_mtd_get_size(&source);
-        let mut target = MaybeUninit::uninit();
-        let to = ffi::gst_analytics_relation_meta_add_mtd(copy.as_mut_ptr(), kind, size, target.as_mut_ptr());
-        let data = ffi::gst_analytics_relation_meta_get_mtd_data(from, id);
-        ptr::copy_nonoverlapping(data.cast::<u8>(), to.cast::<u8>(), size);
-        if let Some(transform) = (*kind).mtd_meta_transform {
-            let whole = MetaTransformCopy::new(..);
-            transform(
-                carrier,
-                target.as_mut_ptr(),
-                buffer.as_ptr().cast_mut(),
-                MetaTransformCopy::quark().into_glib(),
-                whole.as_ptr().cast_mut().cast(),
-            );
-        }
-    }
 }
 
 /// What GStreamer asks of the description of an entry type.

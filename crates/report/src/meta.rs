@@ -56,7 +56,8 @@ impl Attachable {
         &self.report
     }
 
-    /// Attaches the report to `buffer`, whose frame is `width`×`height` pixels. One that the buffer carries already is replaced.
+    /// Attaches the report to `buffer`, whose frame is `width`×`height` pixels. One that the buffer carries already is
+    /// replaced; analytics entries are added to those that are there.
     ///
     /// # Errors
     /// If the custom meta was not [registered](register), or GStreamer has no room for the analytics entries.
@@ -95,10 +96,8 @@ pub fn read(buffer: &gst::BufferRef) -> Option<FrameReport> {
     structure::read(meta.structure()).ok()
 }
 
-/// Takes the report, in all its forms, off a buffer.
+/// Takes the report off a buffer; analytics entries, which GStreamer cannot take out again, stay.
 pub fn remove(buffer: &mut gst::BufferRef) {
-    #[cfg(feature = "v1_24")]
-    super::analytics::remove(buffer);
     buffer.foreach_meta_mut(|mut meta| {
         let ours = meta.try_as_custom_meta().is_some_and(|custom| custom.has_name(NAME))
             || meta.downcast_ref::<VideoRegionOfInterestMeta>().is_some_and(|roi| roi.param(ROI_PARAM).is_some());

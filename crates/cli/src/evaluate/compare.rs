@@ -47,7 +47,7 @@ impl Cost {
             let feature =
                 model.encode(Array4::from_elem((1, 3, input.height, input.width), 127.5).view_mut())?.remove(0).feature;
             let window = Array2::from_shape_fn((package.window.frames, feature.len()), |(_, index)| feature[index]);
-            model.head(&[window.view().into()])?;
+            model.head(&[window.view()])?;
             if run >= WARM {
                 times.push((now(on_cpu) - begin) * 1e3);
             }

@@ -9,7 +9,6 @@ use super::AnalysisError;
 use super::alignment::Similarity;
 use super::frame::FrameView;
 use super::geometry::{Landmarks, Point, Rect};
-use super::restorer::Restorer;
 use super::sampler::{ChannelOrder, Sampler};
 
 /// What a crop looks like.
@@ -74,30 +73,8 @@ impl CropSpec {
 /// Cuts crops out of frames. Keeps its buffers between calls.
 #[derive(Default)]
 pub struct Cropper {
-    parts: Parts,
-    turned: Mat,
-}
-
-/// Samples parts of frames, of RGB from `videoconvert` as of the YUV that it was computed from.
-#[derive(Default)]
-struct Parts {
-    restorer: Restorer,
     sampler: Sampler,
-}
-
-impl Parts {
-    fn sample(
-        &mut self,
-        frame: &FrameView,
-        part: &Rect,
-        (width, height): (u32, u32),
-        order: ChannelOrder,
-    ) -> Result<&[u8], AnalysisError> {
-        match self.restorer.restore(frame, part, (width, height)) {
-            Some((restored, part)) => self.sampler.sample(&restored, &part, width, height, order),
-            None => self.sampler.sample(frame, part, width, height, order),
-        }
-    }
+    turned: Mat,
 }
 
 impl Cropper {
@@ -119,7 +96,7 @@ impl Cropper {
             return Err(AnalysisError::Outside);
         }
         match spec.place(face, landmarks)? {
-            Place::Upright(part) => self.parts.sample(frame, &part, (spec.width, spec.height), spec.order),
+            Place::Upright(part) => self.sampler.sample(frame, &part, spec.width, spec.height, spec.order),
             Place::Turned(similarity) => self.turn(frame, &similarity, spec),
         }
     }
@@ -146,7 +123,7 @@ impl Cropper {
         let side = |length: f32| (f64::from(length) / shrink).ceil() + 5.0;
         let (columns, rows) = (side(right - left), side(bottom - top));
         let part = Rect::new(x as f32, y as f32, (columns * shrink) as f32, (rows * shrink) as f32);
-        let upright = self.parts.sample(frame, &part, (columns as u32, rows as u32), spec.order)?;
+        let upright = self.sampler.sample(frame, &part, columns as u32, rows as u32, spec.order)?;
         let upright = Mat::new_rows_cols_with_bytes::<core::Vec3b>(rows as i32, columns as i32, upright)?;
 
         // From indices of the crop's pixels to indices of the part's; a pixel's middle is half a pixel from its index.

@@ -15,7 +15,6 @@ pub mod geometry;
 pub mod planar;
 pub mod quality;
 mod resampler;
-mod restorer;
 pub mod sampler;
 pub mod tracker;
 pub mod verdict;

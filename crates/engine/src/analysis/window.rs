@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use ndarray::ArrayView2;
 
-use crate::inference::{Encoded, Row, WindowFeatures};
+use crate::inference::Encoded;
 
 /// Says which frames are due, so that feeds of 25, 30, 50 and 60 fps mean the same to a model.
 ///
@@ -67,7 +67,6 @@ pub struct Window {
 struct Crop {
     pts: u64,
     logit: Option<f32>,
-    row: Option<Row>,
 }
 
 impl Window {
@@ -98,7 +97,7 @@ impl Window {
             self.features.truncate(self.features.len() - start);
         }
         self.features.extend_from_slice(feature);
-        self.crops.push_back(Crop { pts, logit: crop.frame_logit, row: crop.row });
+        self.crops.push_back(Crop { pts, logit: crop.frame_logit });
         while self.crops.front().is_some_and(|oldest| pts.saturating_sub(oldest.pts) > self.longest_ns) {
             self.crops.pop_front();
         }
@@ -130,13 +129,9 @@ impl Window {
     }
 
     /// All features, [crops, feature length], oldest first.
-    pub fn features(&self) -> WindowFeatures<'_> {
+    pub fn features(&self) -> ArrayView2<'_, f32> {
         let shape = (self.crops.len(), self.feature_length);
-        let values = ArrayView2::from_shape(shape, &self.features[self.start()..]);
-        WindowFeatures {
-            values: values.expect("one feature for each crop"),
-            rows: self.crops.iter().map(|crop| crop.row).collect(),
-        }
+        ArrayView2::from_shape(shape, &self.features[self.start()..]).expect("one feature for each crop")
     }
 }
 
@@ -213,14 +208,14 @@ mod tests {
             for step in steps {
                 pts += step;
                 all.push(pts);
-                let crop = Encoded { feature: vec![pts as f32, 1.0], frame_logit: Some(pts as f32), row: None };
+                let crop = Encoded { feature: vec![pts as f32, 1.0], frame_logit: Some(pts as f32) };
                 window.push(pts, &crop);
                 let expected: Vec<u64> =
                     all.iter().rev().take(size).rev().copied().filter(|old| pts - old <= longest).collect();
                 prop_assert_eq!(window.fill(), expected.len());
                 prop_assert_eq!(window.span(), Some((expected[0], pts)));
                 prop_assert_eq!(window.newest_logit(), Some(pts as f32));
-                let features = window.features().values;
+                let features = window.features();
                 prop_assert_eq!(features.dim(), (expected.len(), 2));
                 for (row, pts) in features.outer_iter().zip(expected) {
                     prop_assert_eq!(row[0], pts as f32);

@@ -8,7 +8,6 @@ use std::thread::available_parallelism;
 
 use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::ep::{self, ArenaExtendStrategy, ExecutionProvider, ExecutionProviderDispatch};
-use ort::memory::AllocationDevice;
 use serde::Deserialize;
 
 /// Cores that this process may use. Asked of the system once, since that reads files.
@@ -109,11 +108,6 @@ impl Device {
     /// Whether each new size of a batch costs minutes: TensorRT builds an engine for it, in mid-stream.
     pub(super) fn takes_one_by_one(self) -> bool {
         self == Self::TensorRt
-    }
-
-    /// Memory of its own in which features can stay between encoder and head.
-    pub(super) fn memory(self) -> Option<AllocationDevice<'static>> {
-        matches!(self, Self::Cuda | Self::TensorRt).then_some(AllocationDevice::CUDA)
     }
 
     /// ONNX Runtime's providers for a session of the graph with this sha256, in order. `threads` as in [`SessionOptions`].

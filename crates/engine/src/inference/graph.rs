@@ -11,13 +11,12 @@ use memmap2::MmapMut;
 use ndarray::ArrayViewD;
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
-use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
+use ort::value::{TensorElementType, TensorRef, ValueType};
 use sha2::{Digest, Sha256};
 
 use super::device::Device;
 use super::error::InferenceError;
 use super::runtime;
-use super::table::Row;
 
 /// ONNX files larger than this are refused: no live model is, and a wrong path may be.
 const MOST_BYTES: u64 = 1 << 30;
@@ -41,11 +40,6 @@ impl GraphFile {
             return Err(other_file(path, "it is empty".into()));
         }
         Self::of(path, &file, length as usize).map_err(|error| unreadable(path, &error))
-    }
-
-    /// One that is part of the program.
-    pub(super) fn built_in(name: &str, bytes: &[u8]) -> std::io::Result<Self> {
-        Self::of(Path::new(name), bytes, bytes.len())
     }
 
     fn of(path: &Path, mut source: impl Read, length: usize) -> std::io::Result<Self> {
@@ -214,13 +208,11 @@ pub(super) fn show_shape(shape: &[Option<usize>]) -> String {
 /// What a run leaves to be looked at: the graph's outputs, in its order, on the host.
 pub struct Outputs<'a> {
     values: &'a [ArrayViewD<'a, f32>],
-    /// Where the first of the features stays on the device; the others follow it.
-    pub row: Option<Row>,
 }
 
 impl<'a> Outputs<'a> {
-    pub(super) fn new(values: &'a [ArrayViewD<'a, f32>], row: Option<Row>) -> Self {
-        Self { values, row }
+    pub(super) fn new(values: &'a [ArrayViewD<'a, f32>]) -> Self {
+        Self { values }
     }
 }
 
@@ -245,28 +237,15 @@ pub(super) fn run<R>(
     let input = input.as_standard_layout();
     let tensor = TensorRef::from_array_view(&input).map_err(|error| info.failed(&error))?;
     let values = session.run(ort::inputs![tensor]).map_err(|error| info.failed(&error))?;
-    look(info, |index| &values[index], None, read)
-}
-
-/// Has `read` look at what a run has left in the host's memory: `value` gives the outputs by their index.
-///
-/// # Errors
-/// As [`run`].
-pub(super) fn look<'a, R>(
-    info: &GraphInfo,
-    value: impl Fn(usize) -> &'a DynValue,
-    row: Option<Row>,
-    read: impl FnOnce(&Outputs) -> R,
-) -> Result<R, InferenceError> {
     let mut outputs = Vec::with_capacity(info.outputs.len());
     for (index, port) in info.outputs.iter().enumerate() {
-        let output = value(index).try_extract_array::<f32>().map_err(|error| info.failed(&error))?;
+        let output = values[index].try_extract_array::<f32>().map_err(|error| info.failed(&error))?;
         if !all_finite(&output) {
             return Err(InferenceError::NotFinite { path: info.path.clone(), output: port.name.clone() });
         }
         outputs.push(output);
     }
-    Ok(read(&Outputs::new(&outputs, row)))
+    Ok(read(&Outputs::new(&outputs)))
 }
 
 /// Looks at blocks of values at a time, which the compiler turns into vector instructions.

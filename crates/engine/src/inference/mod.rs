@@ -8,7 +8,6 @@
 //! | [`package`] | `model.toml`: **the format of a model package is written down there** |
 //! | [`graph`] | one ONNX graph: its file, a session of it, a run |
 //! | `runner` | a session, ready to run on its device; what it takes to make one |
-//! | [`table`] | features that stay on the device between encoder and head |
 //! | [`worker`] | the sessions of some graphs, shared by the whole process: whose turn it is |
 //! | `standby` | a device that is lost in mid-stream: the CPU takes over until it is back |
 //! | [`model`] | a package at work: crops in, features out; windows in, logits out |
@@ -26,7 +25,6 @@ pub mod places;
 mod runner;
 pub mod runtime;
 mod standby;
-pub mod table;
 #[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
 pub mod testing;
@@ -34,8 +32,6 @@ pub mod worker;
 
 pub use device::{Device, DeviceRequest, Placement, SessionOptions, cores};
 pub use error::InferenceError;
-pub use model::{Encoded, Model, WindowFeatures};
+pub use model::{Encoded, Model};
 pub use package::ModelPackage;
-pub use runner::Request;
-pub use table::Row;
 pub use worker::Worker;

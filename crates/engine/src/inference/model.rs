@@ -11,8 +11,6 @@ use super::device::{Device, Placement, SessionOptions};
 use super::error::InferenceError;
 use super::graph::{GraphInfo, Outputs, show_shape};
 use super::package::{Encoder, Graph, Graphs, ModelPackage};
-use super::runner::Request;
-use super::table::{FeaturePort, Row};
 use super::worker::Worker;
 
 /// Index of the encoder, or of the only graph, in the worker.
@@ -46,22 +44,6 @@ pub struct Encoded {
     pub feature: Vec<f32>,
     /// Fake-minus-real logit of this crop alone, where the model says one. Not calibrated for single crops.
     pub frame_logit: Option<f32>,
-    /// Where the feature lies on the device as well, if it does.
-    pub row: Option<Row>,
-}
-
-/// The features of one window, [T, feature length], oldest crop first.
-#[derive(Clone, Debug)]
-pub struct WindowFeatures<'a> {
-    pub values: ArrayView2<'a, f32>,
-    /// Where they lie on the device as well, if all of them do.
-    pub rows: Option<Vec<Row>>,
-}
-
-impl<'a> From<ArrayView2<'a, f32>> for WindowFeatures<'a> {
-    fn from(values: ArrayView2<'a, f32>) -> Self {
-        Self { values, rows: None }
-    }
 }
 
 impl Model {
@@ -73,13 +55,7 @@ impl Model {
     /// [`InferenceError`], with file, key, cause and what mends it.
     pub fn load(package: ModelPackage, options: &SessionOptions) -> Result<Self, InferenceError> {
         let files = package.graphs.all().into_iter().map(Graph::read).collect::<Result<_, _>>()?;
-        let features = match &package.graphs {
-            Graphs::Split { encoder: Encoder { graph, feature_length, .. }, .. } => {
-                Some(FeaturePort { output: graph.output.clone(), length: *feature_length })
-            }
-            Graphs::Whole(_) | Graphs::Frame(_) => None,
-        };
-        Self::with_worker(package, Worker::shared_graphs(files, features, options)?)
+        Self::with_worker(package, Worker::shared_graphs(files, options)?)
     }
 
     /// As [`load`](Self::load), with the package's graphs already loaded.
@@ -143,11 +119,11 @@ impl Model {
         match &self.package.graphs {
             Graphs::Whole(_) => Ok(crops
                 .outer_iter()
-                .map(|crop| Encoded { feature: crop.iter().copied().collect(), frame_logit: None, row: None })
+                .map(|crop| Encoded { feature: crop.iter().copied().collect(), frame_logit: None })
                 .collect()),
             Graphs::Frame(graph) => self.encode_batches(crops, |outputs, _| {
                 let logits = self.logits(graph, &outputs[self.outputs.first])?;
-                let encoded = |logit| Encoded { feature: vec![logit], frame_logit: Some(logit), row: None };
+                let encoded = |logit| Encoded { feature: vec![logit], frame_logit: Some(logit) };
                 Ok(logits.into_iter().map(encoded).collect())
             }),
             Graphs::Split { encoder, .. } => {
@@ -204,28 +180,23 @@ impl Model {
         Ok(features
             .outer_iter()
             .zip(frame_logits)
-            .enumerate()
-            .map(|(index, (feature, frame_logit))| Encoded {
-                feature: feature.iter().copied().collect(),
-                frame_logit,
-                row: outputs.row.map(|first| first.behind(index)),
-            })
+            .map(|(feature, frame_logit)| Encoded { feature: feature.iter().copied().collect(), frame_logit })
             .collect())
     }
 
-    /// Fake-minus-real logits of windows, in the order given. Windows of one length are one batch; lengths may differ from
+    /// Fake-minus-real logits of windows, [T, feature length] with the oldest crop first, in the order given. Windows of one length are one batch; lengths may differ from
     /// window to window.
     ///
     /// # Errors
     /// [`InferenceError::Input`] if a window is empty, too long or its features have another length; else as
     /// [`Worker::run`].
-    pub fn head(&self, windows: &[WindowFeatures]) -> Result<Vec<f32>, InferenceError> {
+    pub fn head(&self, windows: &[ArrayView2<f32>]) -> Result<Vec<f32>, InferenceError> {
         let (graph, index) = match &self.package.graphs {
             Graphs::Split { head, .. } => (head, HEAD),
             Graphs::Whole(graph) | Graphs::Frame(graph) => (graph, FIRST),
         };
         for window in windows {
-            let (frames, length) = window.values.dim();
+            let (frames, length) = window.dim();
             if !(1..=self.package.window.frames).contains(&frames) || length != self.feature_length() {
                 return Err(InferenceError::Input {
                     path: graph.file.path.clone(),
@@ -238,22 +209,20 @@ impl Model {
             }
         }
         if let Graphs::Frame(_) = &self.package.graphs {
-            return Ok(windows.iter().map(|window| window.values.mean().expect("not empty")).collect());
+            return Ok(windows.iter().map(|window| window.mean().expect("not empty")).collect());
         }
         let mut by_length = BTreeMap::<usize, Vec<usize>>::new();
         for (position, window) in windows.iter().enumerate() {
-            by_length.entry(window.values.nrows()).or_default().push(position);
+            by_length.entry(window.nrows()).or_default().push(position);
         }
         let most = self.most_rows(index);
         let mut logits = vec![0.0; windows.len()];
         for positions in by_length.values().flat_map(|positions| positions.chunks(most)) {
-            let batch = positions.iter().map(|&position| &windows[position]);
-            let views: Vec<_> = batch.clone().map(|window| window.values.insert_axis(Axis(0))).collect();
-            let rows = batch.map(|window| window.rows.clone()).collect::<Option<Vec<_>>>().map(|rows| rows.concat());
+            let views: Vec<_> = positions.iter().map(|&position| windows[position].insert_axis(Axis(0))).collect();
             let found = match views[..] {
                 // The usual case: one face, and nothing to copy.
-                [only] => self.run_head(graph, index, only, rows)?,
-                _ => self.run_head(graph, index, concatenate(Axis(0), &views).expect("equal shapes").view(), rows)?,
+                [only] => self.run_head(graph, index, only)?,
+                _ => self.run_head(graph, index, concatenate(Axis(0), &views).expect("equal shapes").view())?,
             };
             for (position, logit) in positions.iter().zip(found) {
                 logits[*position] = logit;
@@ -263,13 +232,7 @@ impl Model {
     }
 
     /// Runs a batch of equally long windows, [N, T, feature length].
-    fn run_head(
-        &self,
-        graph: &Graph,
-        index: usize,
-        batch: ArrayView3<f32>,
-        rows: Option<Vec<Row>>,
-    ) -> Result<Vec<f32>, InferenceError> {
+    fn run_head(&self, graph: &Graph, index: usize, batch: ArrayView3<f32>) -> Result<Vec<f32>, InferenceError> {
         let (count, frames, _) = batch.dim();
         let input = &self.package.input;
         let shape = match &self.package.graphs {
@@ -277,8 +240,8 @@ impl Model {
             _ => IxDyn(batch.shape()),
         };
         let batch = batch.to_shape(shape).expect("as many elements");
-        let request = Request { input: batch.view(), rows };
-        let logits = self.worker.run(index, request, |outputs| self.logits(graph, &outputs[self.outputs.head]))??;
+        let logits =
+            self.worker.run(index, batch.view(), |outputs| self.logits(graph, &outputs[self.outputs.head]))??;
         if logits.len() != count {
             let key = if index == HEAD { "head.output" } else { "whole.output" };
             return Err(self.wrong_output(key, graph, &[logits.len()], &format!("[{count}]")));
@@ -356,7 +319,7 @@ impl Model {
         let feature = self.encode(grey.view_mut())?.remove(0).feature;
         for frames in [self.package.window.least_frames, self.package.window.frames] {
             let window = Array2::from_shape_fn((frames, feature.len()), |(_, index)| feature[index]);
-            self.head(&[window.view().into()])?;
+            self.head(&[window.view()])?;
         }
         Ok(())
     }

@@ -216,7 +216,9 @@ fn probe(path: &Path) -> Result<String, String> {
     if !path.exists() {
         return Err("does not exist".into());
     }
-    check_complete(path)?;
+    if !path.is_file() {
+        return Err("is not a file".into());
+    }
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| "has a zero byte in its path".to_string())?;
     // SAFETY: runs the library's constructors, as any use of it does.
     let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL) };
@@ -229,49 +231,6 @@ fn probe(path: &Path) -> Result<String, String> {
         unsafe { libc::dlclose(library) };
     }
     version
-}
-
-/// A download that broke off gives a library that kills the process when it is opened, so its length is checked first.
-fn check_complete(path: &Path) -> Result<(), String> {
-    use std::io::{Read, Seek, SeekFrom};
-
-    let fault = |cause: &str| format!("is damaged: {cause}");
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err("is not a file".into());
-    }
-    let mut file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut header = [0; 64];
-    file.read_exact(&mut header).map_err(|_| fault("shorter than any library"))?;
-    if &header[..4] != b"\x7fELF" {
-        return Err(fault("not an ELF library"));
-    }
-    if header[4] != 2 || header[5] != 1 {
-        // 32-bit or big-endian: the linker says so itself.
-        return Ok(());
-    }
-    let u16_at = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-    let table = u64::from_le_bytes(header[32..40].try_into().expect("8 bytes"));
-    let (entry_size, entries) = (usize::from(u16_at(54)), usize::from(u16_at(56)));
-    // The table of sections is the last thing in the file.
-    let sections = u64::from_le_bytes(header[40..48].try_into().expect("8 bytes"));
-    let sections_end = sections.saturating_add(u64::from(u16_at(58)) * u64::from(u16_at(60)));
-    let mut least = sections_end;
-    let mut programs = vec![0; entry_size * entries];
-    file.seek(SeekFrom::Start(table)).map_err(unreadable)?;
-    file.read_exact(&mut programs).map_err(|_| fault("it ends before its program headers"))?;
-    for program in programs.chunks_exact(entry_size.max(56)) {
-        let u64_at = |at: usize| u64::from_le_bytes(program[at..at + 8].try_into().expect("8 bytes"));
-        let is_loaded = program[..4] == [1, 0, 0, 0];
-        if is_loaded {
-            least = least.max(u64_at(8).saturating_add(u64_at(32)));
-        }
-    }
-    if least > metadata.len() {
-        return Err(fault(&format!("it has {} bytes and should have {least}", metadata.len())));
-    }
-    Ok(())
 }
 
 fn version_of(library: *mut c_void) -> Result<String, String> {
@@ -343,23 +302,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("libonnxruntime.so");
         assert!(probe(&path).unwrap_err().contains("does not exist"));
-        std::fs::write(&path, "").unwrap();
-        assert!(probe(&path).unwrap_err().contains("damaged"));
-        std::fs::write(&path, [b'x'; 5000]).unwrap();
-        assert!(probe(&path).unwrap_err().contains("not an ELF library"));
-        assert!(probe(folder.path()).unwrap_err().contains("not a file"));
-    }
-
-    #[test]
-    fn a_library_that_was_cut_off_is_refused_and_not_opened() {
-        // Any real library serves; this test's own file is one, as far as ELF goes.
-        let whole = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("libonnxruntime.so");
-        for length in [40, 70, 4096, whole.len() / 2, whole.len() - 1] {
-            std::fs::write(&path, &whole[..length]).unwrap();
-            assert!(probe(&path).unwrap_err().contains("damaged"), "{length} bytes");
+        for bytes in [vec![], vec![b'x'; 5000]] {
+            std::fs::write(&path, bytes).unwrap();
+            let cause = probe(&path).unwrap_err();
+            assert!(cause.starts_with("cannot be opened: ") && cause.contains("libonnxruntime.so"), "{cause}");
         }
+        assert!(probe(folder.path()).unwrap_err().contains("not a file"));
     }
 
     #[test]
@@ -372,22 +320,5 @@ mod tests {
             .map(PathBuf::from)
             .unwrap();
         assert!(probe(&libc).unwrap_err().contains("OrtGetApiBase"));
-    }
-
-    #[test]
-    fn a_header_that_lies_about_its_table_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("libonnxruntime.so");
-        let mut file = vec![0; 4096];
-        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        file[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
-        file[54..58].copy_from_slice(&[56, 0, 255, 255]);
-        std::fs::write(&path, &file).unwrap();
-        assert!(probe(&path).is_err());
-        // Entries of no size hold nothing to check; the linker refuses the file then.
-        file[32..40].copy_from_slice(&64u64.to_le_bytes());
-        file[54..56].copy_from_slice(&[0, 0]);
-        std::fs::write(&path, &file).unwrap();
-        assert!(probe(&path).is_err());
     }
 }

@@ -169,7 +169,7 @@ mod tests {
 
     /// Of a device without graphs, which is back at the first try.
     fn standby() -> Arc<Standby> {
-        let plan = Plan { files: vec![], features: None, threads: 1, devices: Box::new(Installed) };
+        let plan = Plan { files: vec![], threads: 1, devices: Box::new(Installed) };
         Arc::new(Standby::new(plan, Arc::new([]), Device::Cuda, false))
     }
 

@@ -4,13 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use ort::memory::AllocationDevice;
 use ort::session::Session;
 
 use super::device::{Device, DeviceRequest, SessionOptions};
 use super::graph::{self, GraphFile};
 use super::runner::{Devices, Plan};
-use super::table::FeaturePort;
 use super::worker::Worker;
 
 /// A graph of the tests.
@@ -37,8 +35,7 @@ impl Fragile {
     /// A worker for the encoder and the head of the tests, on this device.
     pub fn worker(self: &Arc<Self>, require_device: bool) -> Arc<Worker> {
         let files = ["encoder.onnx", "head.onnx"].map(|file| GraphFile::read(&data(file)).unwrap());
-        let features = FeaturePort { output: "features".into(), length: 3 };
-        Arc::new(on_cuda(files.into(), Some(features), self.clone(), require_device))
+        Arc::new(on_cuda(files.into(), self.clone(), require_device))
     }
 }
 
@@ -56,20 +53,11 @@ impl Devices for Arc<Fragile> {
         }
         session
     }
-
-    fn memory(&self, device: Device) -> Option<AllocationDevice<'static>> {
-        device.memory().map(|_| AllocationDevice::CPU)
-    }
 }
 
 /// A worker of `cuda`, as `devices` have it.
-pub(super) fn on_cuda(
-    files: Vec<GraphFile>,
-    features: Option<FeaturePort>,
-    devices: impl Devices + 'static,
-    require_device: bool,
-) -> Worker {
+pub(super) fn on_cuda(files: Vec<GraphFile>, devices: impl Devices + 'static, require_device: bool) -> Worker {
     let options = SessionOptions { device: DeviceRequest::Cuda, require_device, threads: 1 };
-    let plan = Plan { files, features, threads: 1, devices: Box::new(devices) };
+    let plan = Plan { files, threads: 1, devices: Box::new(devices) };
     Worker::start_on(vec![Device::Cuda, Device::Cpu], plan, &options).unwrap()
 }

@@ -37,15 +37,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use ndarray::{ArrayD, Axis, Slice, concatenate};
+use ndarray::{ArrayD, ArrayViewD, Axis, Slice, concatenate};
 
 use super::device::{Device, DeviceRequest, Placement, SessionOptions, cores};
 use super::error::InferenceError;
 use super::graph::{self, GraphFile, GraphInfo, Outputs, Port, panic_text, show_shape};
-use super::runner::{Installed, Plan, Request, Runner};
+use super::runner::{Installed, Plan, Runner};
 use super::runtime;
 use super::standby::Standby;
-use super::table::{FeaturePort, Row};
 
 /// Rows of a joined batch: with more, those at its end would wait longer than by themselves.
 const MOST_ROWS: usize = 32;
@@ -83,19 +82,13 @@ struct Seat {
     turn: Mutex<Option<Turn>>,
     called: Condvar,
     /// For whoever runs it in his batch; `None` where nothing is joined.
-    request: Option<OwnedRequest>,
-}
-
-struct OwnedRequest {
-    input: ArrayD<f32>,
-    rows: Option<Vec<Row>>,
+    input: Option<ArrayD<f32>>,
 }
 
 /// What [`Outputs`] show.
 #[derive(Debug, PartialEq)]
 struct OwnedOutputs {
     values: Vec<ArrayD<f32>>,
-    row: Option<Row>,
 }
 
 /// What a caller has waited for.
@@ -111,7 +104,6 @@ enum Turn {
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
     files: Vec<Vec<(Option<Device>, String)>>,
-    features: Option<FeaturePort>,
     device: DeviceRequest,
     /// Without the CPU to fall back on it is another worker.
     required: bool,
@@ -132,19 +124,14 @@ impl Worker {
     /// If ONNX Runtime or a file is missing or broken, or the device does not work and is required.
     pub fn shared<P: AsRef<Path>>(files: &[P], options: &SessionOptions) -> Result<Arc<Self>, InferenceError> {
         let graphs = files.iter().map(|file| GraphFile::read(file.as_ref())).collect::<Result<_, _>>()?;
-        Self::shared_graphs(graphs, None, options)
+        Self::shared_graphs(graphs, options)
     }
 
-    /// As [`Worker::shared`], of files that are already read. Where the first is an encoder and the second its head, `features`
-    /// says what goes from one to the other: a device that can keeps it.
+    /// As [`Worker::shared`], of files that are already read.
     ///
     /// # Errors
     /// As there.
-    pub fn shared_graphs(
-        files: Vec<GraphFile>,
-        features: Option<FeaturePort>,
-        options: &SessionOptions,
-    ) -> Result<Arc<Self>, InferenceError> {
+    pub fn shared_graphs(files: Vec<GraphFile>, options: &SessionOptions) -> Result<Arc<Self>, InferenceError> {
         runtime::get()?;
         let device = match options.device.candidates()[..] {
             // Where only the CPU is left, "auto" and "cpu" are the same worker.
@@ -153,7 +140,6 @@ impl Worker {
         };
         let key = Key {
             files: files.iter().map(GraphFile::identity).collect(),
-            features: features.clone(),
             device,
             required: device.named().is_some_and(|device| options.requires(device)),
             threads: options.threads,
@@ -167,7 +153,7 @@ impl Worker {
             });
             workers.entry(key).or_default().clone()
         };
-        let plan = Plan { files, features, threads: options.threads, devices: Box::new(Installed) };
+        let plan = Plan { files, threads: options.threads, devices: Box::new(Installed) };
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(worker) = slot.upgrade().filter(|worker| worker.death.get().is_none()) {
             worker.grow(&plan, Arc::strong_count(&worker));
@@ -208,21 +194,19 @@ impl Worker {
         &self.graphs
     }
 
-    /// Runs graph number `graph` over the request's input and has `read` look at its outputs, in the graph's order.
+    /// Runs graph number `graph` over `input` and has `read` look at its outputs, in the graph's order.
     ///
     /// # Errors
     /// [`InferenceError::Input`] if the input's shape does not fit, [`InferenceError::Run`] if ONNX Runtime fails,
     /// [`InferenceError::NotFinite`] if an output holds NaN or infinity, [`InferenceError::Device`] while a required device is
     /// lost, [`InferenceError::WorkerGone`] after a panic in ONNX Runtime or a reader.
-    pub fn run<'a, R>(
+    pub fn run<R>(
         &self,
         graph: usize,
-        request: impl Into<Request<'a>>,
+        input: ArrayViewD<f32>,
         read: impl FnOnce(&Outputs) -> R,
     ) -> Result<R, InferenceError> {
-        let request = request.into();
         let (info, lane) = (&self.graphs[graph], &self.lanes[graph]);
-        let input = &request.input;
         let fits = info.input.shape.len() == input.ndim()
             && info.input.shape.iter().zip(input.shape()).all(|(want, have)| want.is_none_or(|want| want == *have))
             && !input.is_empty();
@@ -233,7 +217,7 @@ impl Worker {
             });
         }
         self.refuse()?;
-        let mut runner = match self.enter(lane, &request) {
+        let mut runner = match self.enter(lane, &input) {
             Turn::Lead(runner) => runner,
             Turn::Done(outputs) => return Ok(outputs?.show(read)),
             Turn::Gone => return Err(self.gone()),
@@ -242,16 +226,16 @@ impl Worker {
         let mut read = Some(read);
         let result = catch_unwind(AssertUnwindSafe(|| {
             if !others.is_empty() {
-                if let Some(result) = run_joined(&mut runner, info, &request, &others, &mut read) {
+                if let Some(result) = run_joined(&mut runner, info, &input, &others, &mut read) {
                     return result;
                 }
                 // Each by itself: one of them may have spoilt it for all.
                 for seat in &others {
-                    let own = seat.request.as_ref().expect("only who brought his input is joined").view();
+                    let own = seat.input.as_ref().expect("only who brought his input is joined").view();
                     seat.call(Turn::Done(self.run_safely(graph, &mut runner, &own, &mut Some(OwnedOutputs::of))));
                 }
             }
-            self.run_safely(graph, &mut runner, &request, &mut read)
+            self.run_safely(graph, &mut runner, &input, &mut read)
         }));
         match result {
             Ok(result) => {
@@ -266,8 +250,8 @@ impl Worker {
         }
     }
 
-    /// Waits for the session, or for somebody who runs the request along with his own.
-    fn enter(&self, lane: &Lane, request: &Request) -> Turn {
+    /// Waits for the session, or for somebody who runs the input along with his own.
+    fn enter(&self, lane: &Lane, input: &ArrayViewD<f32>) -> Turn {
         let mut state = lane.state();
         if self.death.get().is_some() {
             return Turn::Gone;
@@ -275,8 +259,8 @@ impl Worker {
         if let Some(runner) = state.idle.pop() {
             return Turn::Lead(runner);
         }
-        let request = lane.joins.then(|| OwnedRequest { input: request.input.to_owned(), rows: request.rows.clone() });
-        let seat = Arc::new(Seat { turn: Mutex::new(None), called: Condvar::new(), request });
+        let input = lane.joins.then(|| input.to_owned());
+        let seat = Arc::new(Seat { turn: Mutex::new(None), called: Condvar::new(), input });
         state.queue.push_back(seat.clone());
         drop(state);
         seat.wait()
@@ -311,16 +295,16 @@ impl Worker {
         &self,
         graph: usize,
         runner: &mut Runner,
-        request: &Request,
+        input: &ArrayViewD<f32>,
         read: &mut Option<F>,
     ) -> Result<R, InferenceError> {
         let mut once = |runner: &mut Runner| {
             let read = |outputs: &Outputs| read.take().expect("nobody has read yet")(outputs);
-            runner.run(&self.graphs[graph], request, read)
+            graph::run(&mut runner.session, &self.graphs[graph], input.view(), read)
         };
         match (once(runner), &self.standby) {
             (Err(error), Some(standby)) if runner.device != Device::Cpu => {
-                self.rescue(standby, graph, runner, request, error, once)
+                self.rescue(standby, graph, runner, input, error, once)
             }
             (result, _) => result,
         }
@@ -332,7 +316,7 @@ impl Worker {
         standby: &Arc<Standby>,
         graph: usize,
         runner: &mut Runner,
-        request: &Request,
+        input: &ArrayViewD<f32>,
         error: InferenceError,
         mut once: impl FnMut(&mut Runner) -> Result<R, InferenceError>,
     ) -> Result<R, InferenceError> {
@@ -361,9 +345,9 @@ impl Worker {
             }
         }
         let (graphs, lanes, input, device) =
-            (self.graphs.clone(), self.lanes.clone(), request.input.to_owned(), standby.device);
+            (self.graphs.clone(), self.lanes.clone(), input.to_owned(), standby.device);
         let try_out = move |runners: &mut [Runner]| {
-            let again = runners[graph].run(&graphs[graph], &input.view().into(), |_| ());
+            let again = graph::run(&mut runners[graph].session, &graphs[graph], input.view(), |_| ());
             again.map_err(|error| error.to_string())
         };
         let take_over = move |runners| {
@@ -515,9 +499,9 @@ impl Lane {
         }
         let mut rows = shape[0];
         let mut state = self.state();
-        while let Some(request) = state.queue.front().and_then(|seat| seat.request.as_ref()) {
-            rows += request.input.shape()[0];
-            if request.input.shape()[1..] != shape[1..] || rows > MOST_ROWS {
+        while let Some(input) = state.queue.front().and_then(|seat| seat.input.as_ref()) {
+            rows += input.shape()[0];
+            if input.shape()[1..] != shape[1..] || rows > MOST_ROWS {
                 break;
             }
             taken.extend(state.queue.pop_front());
@@ -552,40 +536,30 @@ impl std::fmt::Debug for Worker {
     }
 }
 
-impl OwnedRequest {
-    fn view(&self) -> Request<'_> {
-        Request { input: self.input.view(), rows: self.rows.clone() }
-    }
-}
-
 impl OwnedOutputs {
     fn of(outputs: &Outputs) -> Self {
-        Self { values: outputs.iter().map(|output| output.to_owned()).collect(), row: outputs.row }
+        Self { values: outputs.iter().map(|output| output.to_owned()).collect() }
     }
 
     fn show<R>(&self, read: impl FnOnce(&Outputs) -> R) -> R {
         let values: Vec<_> = self.values.iter().map(|array| array.view()).collect();
-        read(&Outputs::new(&values, self.row))
+        read(&Outputs::new(&values))
     }
 }
 
-/// Runs `request` and those of `others` as one batch, tells the others their outputs, and has `read` look at its own. `None`, and
+/// Runs `input` and those of `others` as one batch, tells the others their outputs, and has `read` look at its own. `None`, and
 /// nobody has been told anything, if that fails for whatever reason.
 fn run_joined<R, F: FnOnce(&Outputs) -> R>(
     runner: &mut Runner,
     info: &GraphInfo,
-    request: &Request,
+    input: &ArrayViewD<f32>,
     others: &[Arc<Seat>],
     read: &mut Option<F>,
 ) -> Option<Result<R, InferenceError>> {
-    let theirs = others.iter().filter_map(|seat| seat.request.as_ref());
-    let inputs: Vec<_> =
-        std::iter::once(request.input.view()).chain(theirs.clone().map(|own| own.input.view())).collect();
+    let theirs = others.iter().filter_map(|seat| seat.input.as_ref());
+    let inputs: Vec<_> = std::iter::once(input.view()).chain(theirs.map(|own| own.view())).collect();
     let batch = concatenate(Axis(0), &inputs).ok()?;
     let count = batch.len_of(Axis(0));
-    // Only if they are known of all.
-    let rows = std::iter::once(&request.rows).chain(theirs.map(|own| &own.rows)).cloned();
-    let rows = rows.collect::<Option<Vec<_>>>().map(|rows| rows.concat());
     let split = |outputs: &Outputs| {
         if outputs.iter().any(|output| output.shape().first() != Some(&count)) {
             return None;
@@ -595,15 +569,14 @@ fn run_joined<R, F: FnOnce(&Outputs) -> R>(
             let end = start + input.len_of(Axis(0));
             let part = Slice::from(start..end);
             let values = outputs.iter().map(|output| output.slice_axis(Axis(0), part).to_owned()).collect();
-            let row = outputs.row.map(|first| first.behind(start));
             start = end;
-            OwnedOutputs { values, row }
+            OwnedOutputs { values }
         });
         let own = parts.next()?;
         others.iter().zip(parts).for_each(|(seat, part)| seat.call(Turn::Done(Ok(part))));
         Some(own)
     };
-    let own = runner.run(info, &Request { input: batch.view(), rows }, split).ok()??;
+    let own = graph::run(&mut runner.session, info, batch.view(), split).ok()??;
     Some(Ok(own.show(read.take()?)))
 }
 
@@ -611,7 +584,6 @@ fn run_joined<R, F: FnOnce(&Outputs) -> R>(
 mod tests {
     use std::path::PathBuf;
 
-    use super::super::runner::Devices;
     use ndarray::IxDyn;
 
     use super::super::testing::{Fragile, data, on_cuda};
@@ -634,7 +606,7 @@ mod tests {
     /// A worker of this file alone, which nobody shares.
     fn own(file: PathBuf) -> Worker {
         let files = vec![GraphFile::read(&file).unwrap()];
-        Worker::start(Plan { files, features: None, threads: 1, devices: Box::new(Installed) }, &OPTIONS).unwrap()
+        Worker::start(Plan { files, threads: 1, devices: Box::new(Installed) }, &OPTIONS).unwrap()
     }
 
     /// The worker's only session, as if somebody were running it.
@@ -716,7 +688,7 @@ mod tests {
                     .collect();
                 let lane = &worker.lanes[0];
                 let lead = lane.state().queue.front().cloned().unwrap();
-                assert_eq!(lead.request.as_ref().unwrap().input, inputs[0]);
+                assert_eq!(lead.input.as_ref(), Some(&inputs[0]));
                 worker.leave(lane, session);
                 for (caller, alone) in callers.into_iter().zip(&alone) {
                     assert_eq!(&caller.join().unwrap(), alone);
@@ -731,8 +703,8 @@ mod tests {
         let lane = Lane { state: Mutex::new(state), joins: true };
         let queue = |rows: &[usize], frames: usize| {
             for &rows in rows {
-                let request = Some(OwnedRequest { input: ArrayD::zeros(vec![rows, frames, 3]), rows: None });
-                let seat = Seat { turn: Mutex::new(None), called: Condvar::new(), request };
+                let input = Some(ArrayD::zeros(vec![rows, frames, 3]));
+                let seat = Seat { turn: Mutex::new(None), called: Condvar::new(), input };
                 lane.state().queue.push_back(Arc::new(seat));
             }
         };
@@ -807,57 +779,6 @@ mod tests {
     }
 
     #[test]
-    fn features_stay_on_the_device_until_it_is_lost() {
-        let device = Arc::new(Fragile::default());
-        let worker = device.worker(false);
-        let row = |value: f32| {
-            let crop = ArrayD::from_elem(IxDyn(&[1, 3, 16, 16]), value);
-            worker.run(0, crop.view(), |outputs| outputs.row).unwrap()
-        };
-        // The window's mean; the host is given zeros.
-        let judge = |rows: &[Row]| -> Vec<f32> {
-            let zeros = ArrayD::zeros(IxDyn(&[1, rows.len(), 3]));
-            let request = Request { input: zeros.view(), rows: Some(rows.to_vec()) };
-            worker.run(1, request, |outputs| outputs[0].iter().copied().collect()).unwrap()
-        };
-        let rows = [row(0.25).unwrap(), row(0.75).unwrap()];
-        assert_eq!(judge(&rows), [0.5, 0.5]);
-        assert_eq!(judge(&[rows[1]]), [0.75, 0.75]);
-
-        device.broken.store(true, Ordering::SeqCst);
-        let mut runner = worker.lanes[0].state().idle.pop().unwrap();
-        runner.session = device.open(&GraphFile::read(&data("encoder.onnx")).unwrap(), Device::Cuda, 1).unwrap();
-        worker.leave(&worker.lanes[0], runner);
-        assert_eq!(row(BRIGHT), None, "the CPU has taken over");
-        assert_eq!(judge(&rows), [0.0, 0.0], "what the host has");
-    }
-
-    #[test]
-    fn joined_windows_are_read_from_the_device_if_all_of_them_lie_there() {
-        let worker = Arc::new(Fragile::default()).worker(false);
-        assert!(worker.lanes[1].joins);
-        let row = |value: f32| {
-            let crop = ArrayD::from_elem(IxDyn(&[1, 3, 16, 16]), value);
-            worker.run(0, crop.view(), |outputs| outputs.row.unwrap()).unwrap()
-        };
-        let (first, second) = (row(0.25), row(0.75));
-        let request = |row: Option<Row>| OwnedRequest { input: input(), rows: row.map(|row| vec![row; 4]) };
-        for (second, expected) in [(Some(second), [0.25, 0.75]), (None, [0.0, 0.0])] {
-            let lane = &worker.lanes[1];
-            let mut runner = lane.state().idle.pop().unwrap();
-            let other = Seat { turn: Mutex::new(None), called: Condvar::new(), request: Some(request(second)) };
-            let others = [Arc::new(other)];
-            let own = request(Some(first));
-            let read = |outputs: &Outputs| outputs[0][[0, 0]];
-            let own = run_joined(&mut runner, &worker.graphs[1], &own.view(), &others, &mut Some(read));
-            assert_eq!(own.unwrap(), Ok(expected[0]));
-            let Turn::Done(Ok(other)) = others[0].wait() else { panic!("nobody has run it") };
-            assert_eq!(other.values[0][[0, 0]], expected[1]);
-            worker.leave(lane, runner);
-        }
-    }
-
-    #[test]
     fn the_cpu_takes_over_from_a_lost_device_until_it_is_back() {
         let device = Fragile::broken();
         let worker = device.worker(false);
@@ -887,7 +808,7 @@ mod tests {
     fn with_other_file_on_cuda(other: &str, file: &str) -> Worker {
         let mut graph = GraphFile::read(&data(file)).unwrap();
         graph.on.insert(Device::Cuda, GraphFile::read(&data(other)).unwrap());
-        on_cuda(vec![graph], None, Arc::new(Fragile::default()), false)
+        on_cuda(vec![graph], Arc::new(Fragile::default()), false)
     }
 
     #[test]

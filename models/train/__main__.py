@@ -5,24 +5,30 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from . import calibrate, data, export, faces, frozen, leave_out, package, stills, train
+from . import calibrate, data, export, faces, frozen, leave_out, package, packs, stills, train, vae
 from .nets import RECIPES, recipe as recipe_of
 from .workspace import Workspace
 
 STAGES = ["faces", "encoder", "features", "head", "calibrate", "export", "package"]
+EXTRA = ["vae", "packs", "teach"]  # only when asked for by name
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
-    parser.add_argument("stage", choices=[*STAGES, "all"])
+    parser.add_argument("stage", choices=[*STAGES, *EXTRA, "all"])
     parser.add_argument("--model", required=True, help=f"{', '.join(RECIPES)}; or cnn-lstm-FEATURE, cnn3-FEATURE")
     parser.add_argument("--crops", type=Path, required=True, help="folder written by `deepfake extract`")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints; a later run goes on from them")
     parser.add_argument("--stills", type=Path, help="CSV of photographs for pseudo-fakes (stage `faces`; file, dataset, group)")
+    parser.add_argument("--vae", type=Path, help="folder of taef2_encoder.pth and taef2_decoder.pth (stage `vae`)")
+    parser.add_argument("--packs", type=Path, help="folder of pairs drawn ahead: the stages `packs` and `teach` write it, `encoder` reads it")
+    parser.add_argument("--count", type=int, default=100, help="packs in all (stage `packs`)")
+    parser.add_argument("--part", default="0/1", help="which of them this process draws, as 0/2 and 1/2")
     parser.add_argument("--package", type=Path, help="folder of the model package to write (default: models/NAME)")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     parser.add_argument("--compile", action="store_true", help="let PyTorch compile the encoder: faster, needs a C++ compiler")
@@ -65,6 +71,16 @@ def run(options: argparse.Namespace) -> None:
                     stills.import_stills(options.stills, options.crops)
                 real = [track for track in tracks if track.label == data.REAL]
                 faces.find_meshes(real + data.read_stills(options.crops))
+            case "vae":
+                if not options.vae:
+                    raise data.DataError("the stage `vae` needs --vae, the folder of the autoencoder's weights")
+                real = [track for track in data.main_track(tracks) if track.label == data.REAL]
+                vae.redraw(real + data.read_stills(options.crops), options.vae)
+            case "packs":
+                part, _, parts = options.part.partition("/")
+                packs.draw(folder_of_packs(options), recipe, tracks, data.read_stills(options.crops), options.count, int(part), int(parts))
+            case "teach":
+                packs.teach(folder_of_packs(options), recipe, train.trained_encoder(work))
             case "encoder" if recipe.base:
                 frozen.train_encoder(work, tracks, dev, options.workers)
             case "features" if recipe.base and recipe.head:
@@ -75,7 +91,8 @@ def run(options: argparse.Namespace) -> None:
                 train.train_head(work, dev, frozen.dev_windows(work, dev))
             case "encoder":
                 photographs = data.read_stills(options.crops)
-                train.train_encoder(work, tracks, photographs, dev, options.workers, compiled=options.compile)
+                drawn = partial(packs.batches, options.packs, recipe) if options.packs else None
+                train.train_encoder(work, tracks, photographs, dev, options.workers, compiled=options.compile, drawn=drawn)
             case "features":
                 train.cache_features(work, tracks, options.workers)
             case "head":
@@ -86,6 +103,12 @@ def run(options: argparse.Namespace) -> None:
                 export.export(work)
             case "package":
                 package.package(work, options.crops, folder, options.note)
+
+
+def folder_of_packs(options: argparse.Namespace) -> Path:
+    if not options.packs:
+        raise data.DataError(f"the stage `{options.stage}` needs --packs, a folder")
+    return options.packs
 
 
 def main() -> int:

@@ -82,9 +82,9 @@ def main() -> int:
         tracks, left_out = leave_out.train(options.crops, SMALL)
         left_out, photographs = data.main_track(left_out), data.read_stills(options.crops)
         for name in tqdm(chosen, desc="recipes", unit="recipe"):
-            recipe = VARIANTS[name](replace(SMALL, encoder_steps=options.steps))
+            recipe = VARIANTS[name](replace(SMALL, encoder_steps=options.steps, check_every=options.steps))
             work = Workspace(options.out / name.replace(" ", "-"), recipe)
-            train.train_encoder(work, tracks, photographs, dev, workers=0, every=options.steps, compiled=options.compile)
+            train.train_encoder(work, tracks, photographs, dev, workers=0, compiled=options.compile)
             encoder = train.trained_encoder(work)
             cells, scores = row(name, encoder, recipe, dev, left_out, whole_recipe)
             rows.append(cells)

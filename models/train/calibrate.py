@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from . import frozen, metrics
+from . import data, frozen, metrics
 from .augment import ClipAugment, degraded
 from .data import FAKE, LABELS, REAL, DataError, Track, windows
 from .recipe import Recipe
@@ -162,6 +162,7 @@ def calibrate(work: Workspace, dev: list[Track], workers: int, left_out: list[Tr
         "ever_above_authentic": metrics.rates(labels, highest, authentic_to),
         "by_quality": {quality: quality_auc(entries) for quality, entries in scored.items()},
         "by_dataset": by(clips, lambda track: track.dataset, own_reals=True),
+        "by_family": by_family(clips),
         "by_method": by(clips, lambda track: track.method, own_reals=False),
         "encoder_step": encoder["best"]["step"] if work.recipe.encoder_weights == "best" else encoder["step"],
         "head_epoch": work.need("head.pt", "head")["best"]["epoch"] if work.recipe.head else 0,
@@ -179,6 +180,8 @@ def calibrate(work: Workspace, dev: list[Track], workers: int, left_out: list[Tr
             row = [track.file, names[track.label], track.method, track.dataset, track.group]
             rows.writerow([*row, f"{score_:.6f}", f"{frame_mean:.6f}", len(values)])
     print(f"dev AUC {result['auc']:.3f} [{low:.3f}, {high:.3f}], frame mean {result['frame_mean_auc']:.3f}")
+    for family, row in result["by_family"].items():
+        print(f"  {family}: {{auc:.3f}} [{{auc_low:.3f}}, {{auc_high:.3f}}], {{fakes}} fakes, {{reals}} reals".format(**row))
     if left_out:
         print("without `{}`: AUC on it {auc:.3f} [{auc_low:.3f}, {auc_high:.3f}]".format(work.recipe.leave_out, **result["left_out"]))
 
@@ -197,6 +200,24 @@ def by_others(dev: Scored, left_out: Scored, fake_from: float) -> dict[str, floa
 def quality_auc(entries: Scored) -> float:
     labels = np.asarray([track.label for track, _, _ in entries])
     return metrics.auc(labels, np.asarray([values.mean() for _, values, _ in entries]))
+
+
+def by_family(clips: Scored) -> dict[str, dict]:
+    """AUC of each family of fakes against the real clips of the sets that it comes from (of all, where those have none)."""
+    table = {}
+    for family in data.FAMILIES:
+        fakes = [entry for entry in clips if entry[0].label == FAKE and entry[0].family == family]
+        if not fakes:
+            continue
+        sets = {track.dataset for track, _, _ in fakes}
+        every = [entry for entry in clips if entry[0].label == REAL]
+        entries = fakes + ([entry for entry in every if entry[0].dataset in sets] or every)
+        labels = np.asarray([track.label for track, _, _ in entries])
+        means = np.asarray([values.mean() for _, values, _ in entries])
+        low, high = metrics.auc_interval(labels, means, [track.group for track, _, _ in entries])
+        counts = {"fakes": len(fakes), "reals": int((labels == REAL).sum())}
+        table[family] = {"auc": metrics.auc(labels, means), "auc_low": low, "auc_high": high} | counts
+    return table
 
 
 def by(clips, key, own_reals: bool) -> dict[str, dict]:

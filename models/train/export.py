@@ -33,10 +33,13 @@ def export(work: Workspace) -> None:
     recipe = work.recipe
     size, frames = recipe.size, recipe.window_frames
     rng = torch.Generator().manual_seed(0)
-    encoder = trained_encoder(work).to(memory_format=torch.contiguous_format)
+    # Some nets keep frozen weights in bfloat16; what ships computes in float32.
+    encoder = trained_encoder(work).float().to(memory_format=torch.contiguous_format)
     outputs = {"features": ["n"], "frame_logits": ["n"]}
     if recipe.head is None:
         encoder, outputs = logits_only(encoder), {"frame_logits": ["n"]}
+    elif recipe.mask_weight:
+        encoder, outputs = Answers(encoder, "with_where"), outputs | {"where": ["n"]}
     crops = natural(torch.rand(3, 3, size, size, generator=rng))
     path = work.path("onnx/encoder.onnx")
     if isinstance(encoder, Fronted):
@@ -54,7 +57,10 @@ def export(work: Workspace) -> None:
     if recipe.head is not None:
         head, path = trained_head(work), work.path("onnx/head.onnx")
         features = encoder(crops)[0].detach().mean(0).expand(2, frames, -1)
-        write(head, features.clone(), path, {"windows": ["n", "t"]}, {"logits": ["n"]})
+        outputs = {"logits": ["n"]}
+        if recipe.kind_weight:
+            head, outputs = Answers(head, "with_kinds"), outputs | {"kinds": ["n"]}
+        write(head, features.clone(), path, {"windows": ["n", "t"]}, outputs)
         if recipe.compact:
             shrink(path)
         for count, length in ((1, frames), (5, frames), (2, recipe.least_frames), (1, 1)):
@@ -63,6 +69,17 @@ def export(work: Workspace) -> None:
     if not worst <= TOLERANCE:  # NaN fails too
         raise ParityError(f"ONNX Runtime and PyTorch differ by {worst:.2g}, more than {TOLERANCE:g}")
     print(f"ONNX Runtime and PyTorch differ by at most {worst:.1e}")
+
+
+class Answers(nn.Module):
+    """A net by another of its methods, for an exporter that knows `forward` alone."""
+
+    def __init__(self, net: nn.Module, method: str) -> None:
+        super().__init__()
+        self.net, self.method = net, method
+
+    def forward(self, x: torch.Tensor):
+        return getattr(self.net, self.method)(x)
 
 
 class LogitsOnly(nn.Module):

@@ -10,17 +10,22 @@ from collections import Counter
 from pathlib import Path
 from string import Template
 
+import numpy as np
 import onnx
 
 from . import bases, data, leave_out
 from .calibrate import AUTHENTIC_BELOW, FAKE_AT
+from .nets import clip
+from .train import trained_encoder
 from .workspace import Workspace, whole
 
 LICENCE = "Weights: for research only, as the terms of their training data ask; see README.md"
 HYSTERESIS = 0.03
+MODELS = Path(__file__).resolve().parent.parent
+MEASURED = "calibration.json"  # of packages whose weights the repository does not hold: what `large.py` writes model.toml from
 
 # What the cards of models that are meant to be used begin with; all others are there to be compared with.
-LEADS = {"l40": "The default of `deepfakedetect`", "l40-fast": "`l40` on smaller crops, for machines or channels that want half its cost"}
+LEADS = {"l40": "The default of `deepfakedetect`", "l40-large": "`l40` for files and GPUs", "l40-fast": "`l40` on smaller crops, for machines or channels that want half its cost"}
 LONELY = "Generated heads, which have no original, were shown beside real clips of their set or, where it has none, of any."
 WATCHING = "To point people who watch feeds to faces that deserve a second look."
 COMPARING = "To show and test the pipeline; as one of several systems that are compared with one another; to teach."
@@ -41,6 +46,11 @@ def package(work: Workspace, crops: Path, folder: Path, note: str) -> None:
     for graph in graphs:
         with whole(folder / graph.name) as partial:
             shutil.copyfile(graph, partial)
+    if hasattr(net := trained_encoder(work), "learnt"):
+        with whole(folder / clip.LEARNT) as partial, partial.open("wb") as stream:
+            np.savez_compressed(stream, **{name: value.numpy() for name, value in net.learnt().items()})
+        with whole(folder / MEASURED) as partial:
+            shutil.copyfile(measured_file, partial)
     today = datetime.date.today().isoformat()
     with whole(folder / "README.md") as partial:
         partial.write_text(Template(card(work)).substitute(facts(work, measured, crops, folder, today) | {"note": note}))
@@ -138,17 +148,19 @@ input = "crops"
     width = onnx.load(folder / "encoder.onnx").graph.output[0].type.tensor_type.shape.dim[1].dim_value
     if not width:
         width = onnx.load(folder / "head.onnx").graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    where = 'where_output = "where"\n' if work.recipe.mask_weight else ""
+    kinds = f'kinds_output = "kinds"\nkinds = {json.dumps(data.KINDS)}\n' if work.recipe.kind_weight else ""
     return f"""\
 {encoder}output = "features"
 feature_length = {width}
 frame_output = "frame_logits"
-
+{where}
 [head]
 file = "head.onnx"
 sha256 = "{sha256(folder / "head.onnx")}"
 input = "windows"
 output = "logits"
-"""
+{kinds}"""
 
 
 def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str) -> dict[str, str]:
@@ -195,6 +207,13 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
         "method_table": table(
             ["method", "AUC", "fake clips"],
             [[name, f"{row['auc']:.2f}", row["fakes"]] for name, row in measured["by_method"].items()],
+        ),
+        "family_table": table(
+            ["family", "AUC", "real clips", "fake clips"],
+            [
+                [name, f"{row['auc']:.2f} [{row['auc_low']:.2f}, {row['auc_high']:.2f}]", row["reals"], row["fakes"]]
+                for name, row in measured["by_family"].items()
+            ],
         ),
         "dataset_table": table(
             ["set", "AUC", "real clips", "fake clips"],

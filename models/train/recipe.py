@@ -36,7 +36,9 @@ class Recipe:
     encoder_rate: float = 1e-3
     encoder_keep: float = 0.995  # of the moving average of the weights
     encoder_weights: str = later("best")  # of the averages kept: the one "best" on dev, the "last", or the "mean" of both
-    begin_with: str = later("")  # the model whose encoder's weights the encoder starts from
+    check_every: int = later(250)  # steps between looks at dev
+    check_crops: int = later(8)  # of each dev clip then
+    begin_with: str = later("")  # the package in models/ whose encoder's weights the encoder starts from
     still_share: float = 0.0  # share of pseudo-fakes that are made from photographs; needs encoder_frames = 1
     mask_weight: float = 0.0  # of the loss that asks where a pseudo-fake was changed; the encoder then has `with_mask`
 
@@ -61,6 +63,11 @@ class Recipe:
     lonely_fakes: int = later(0)  # 1: show fakes too that have no real of their own, as generated heads
     real_fakes: float = 0.5  # share of pairs whose fake is a real deepfake; the rest are pseudo-fakes
     partial: float = later(0.5)  # share of the real deepfakes with a twin of which only a part is blended in
+    vae_share: float = later(0.0)  # share of pseudo-fakes that went through an autoencoder, where `vae.py` made such
+    rank_weight: float = later(0.0)  # of the loss that asks for a fake above its own real, whatever the source
+    kind_weight: float = later(0.0)  # of the loss that asks what was done to a fake; the encoder then has `kinds`
+    teacher: str = later("")  # the model whose answers on the same packs the encoder also learns from
+    teaching: float = later(0.5)  # how far the target is the teacher's answer and not the label
     bfloat16: int = later(1)  # 0: nets of depthwise convolutions are faster in float32
     seed: int = 40
 

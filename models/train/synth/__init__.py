@@ -14,10 +14,11 @@ from . import redraw, reenact, self_blend, swap
 from .masks import smooth
 from .pair import Pair, Source
 
-# How often each is drawn, after a donor was found for `swap`.
+# How often each is drawn, after a donor was found for the swaps.
 MIX: dict[str, float] = {
-    "self-blend": 0.52,
-    "swap": 0.17,
+    "self-blend": 0.42,
+    "swap": 0.14,
+    "live": 0.13,
     "mouth": 0.11,
     "smoothed": 0.09,
     "texture": 0.07,
@@ -31,10 +32,11 @@ def draw(source: Source, donor: Donor, rng: np.random.Generator, kind: str | Non
     """A pseudo-fake of `source`. `donor` looks for another person's face of much the same shape and pose."""
     source = Source(source.crops, smooth(source.mesh))
     kind = kind or str(rng.choice(list(MIX), p=np.asarray(list(MIX.values())) / sum(MIX.values())))
-    if kind == "swap":
+    if kind in ("swap", "live"):
         other = donor(source.mesh[0], rng)
         if other is not None:
-            return swap.draw(source, Source(other.crops, smooth(other.mesh)), rng)
+            make = swap.draw if kind == "swap" else swap.live
+            return make(source, Source(other.crops, smooth(other.mesh)), rng)
         kind = "self-blend"
     generator = {
         "self-blend": self_blend.draw,

@@ -50,6 +50,11 @@ class Mask:
             ratio=float(rng.choice([0.5, 0.75, 1.0, 1.0, 1.0, 1.0])),
         )
 
+    @property
+    def kind(self) -> str:
+        """What a person would call a forgery of this region."""
+        return "lips" if self.region in ("lower", "mouth") else "swap"
+
     def render(self, mesh: np.ndarray, side: int) -> np.ndarray:
         """Mesh [468, 2] in pixels -> [side, side] float32, 0..ratio."""
         unit = eye_distance(mesh)

@@ -23,6 +23,7 @@ class Pair:
     reals: list[np.ndarray] = field(default_factory=list)
     fakes: list[np.ndarray] = field(default_factory=list)
     masks: list[np.ndarray] = field(default_factory=list)
+    kind: str = "swap"  # of data.KINDS: what a person would call it
 
     def add(self, real: np.ndarray, fake: np.ndarray, mask: np.ndarray) -> None:
         self.reals.append(real)

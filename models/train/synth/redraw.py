@@ -16,7 +16,7 @@ def smoothed(source: Source, rng: np.random.Generator) -> Pair:
     strength, passes = rng.uniform(12, 45), int(rng.integers(1, 3))
     memory = rng.uniform(0.3, 0.7)
     change = Change.draw(rng, sharpness=False) if rng.random() < 0.3 else Change()
-    pair, before = Pair(), None
+    pair, before = Pair(kind=mask.kind), None
     for crop, mesh in zip(source.crops, source.mesh):
         face = crop
         for _ in range(passes):
@@ -31,6 +31,20 @@ def smoothed(source: Source, rng: np.random.Generator) -> Pair:
     return pair
 
 
+def decoded(source: Source, real: np.ndarray, fake: np.ndarray, rng: np.random.Generator) -> Pair:
+    """Through a generator's decoder (`vae.py`): the whole picture, or only what a mask covers. `real`, `fake`: the crops of
+    `source` before and after it, [T, S, S, 3]."""
+    if rng.random() < 0.5:
+        return Pair(list(real), list(fake), [np.ones(crop.shape[:2], np.float32) for crop in real], kind="generated")
+    mask = Mask.draw(rng)
+    change = Change.draw(rng, sharpness=False) if rng.random() < 0.3 else Change()
+    pair = Pair(kind=mask.kind)
+    for crop, drawn, mesh in zip(real, fake, source.mesh):
+        soft = mask.render(mesh, crop.shape[0])
+        pair.add(crop, blend(crop, change.apply(drawn), soft), soft)
+    return pair
+
+
 def texture(source: Source, rng: np.random.Generator) -> Pair:
     """Down, up by a decoder's means and sharpened: rings, checkers and jagged edges of a coarse grid."""
     mask = Mask.draw(rng)
@@ -40,7 +54,7 @@ def texture(source: Source, rng: np.random.Generator) -> Pair:
     checker = rng.uniform(0, 5) if rng.random() < 0.5 else 0.0
     period = int(rng.choice([2, 4, 8]))
     change = Change.draw(rng, sharpness=False) if rng.random() < 0.5 else Change()
-    pair = Pair()
+    pair = Pair(kind=mask.kind)
     for crop, mesh in zip(source.crops, source.mesh):
         side = crop.shape[0]
         small = cv2.resize(crop, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)

@@ -24,7 +24,7 @@ def mouth(source: Source, rng: np.random.Generator) -> Pair:
     change = Change.draw(rng, sharpness=False) if rng.random() < 0.5 else Change()
     pull = rng.uniform(0.08, 0.25) * rng.choice([-0.5, 1.0])
     walk = ar1(len(source.crops), rng, memory=0.7)
-    pair = Pair()
+    pair = Pair(kind="lips")
     for crop, mesh, step in zip(source.crops, source.mesh, walk):
         side, unit = crop.shape[0], eye_distance(mesh)
         down = mesh[152] - mesh[1]

@@ -17,7 +17,7 @@ def draw(source: Source, rng: np.random.Generator) -> Pair:
     # The change goes on either side, half and half, or "looks untouched" would mean real.
     inside = rng.random() < 0.5
     hair = rng.uniform(0.0, 1.0, 2)
-    pair = Pair()
+    pair = Pair(kind=mask.kind)
     for crop, mesh, step in zip(source.crops, source.mesh, ar1(len(source.crops), rng)):
         changed = change.apply(crop)
         outer, inner = (crop, changed) if inside else (changed, crop)

@@ -6,6 +6,8 @@ with feathered edges or by Poisson's equation. After "Face X-ray" (Li et al., ar
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -45,6 +47,27 @@ def draw(source: Source, donor: Source, rng: np.random.Generator) -> Pair:
         pair.add(crop, blend(crop, face, soft), soft)
     return pair
 
+
+def live(source: Source, donor: Source, rng: np.random.Generator) -> Pair:
+    """As live swap programs do it (DeepFaceLab's models): the whole face drawn anew, aligned, smooth and small, laid in under a
+    wide soft mask that is drawn in from the rim and trembles with the landmarks, in the colours of its surroundings."""
+    mask = Mask.draw(rng, regions=("face", "no-forehead"))
+    mask = replace(mask, grow=rng.uniform(0.78, 0.98), feather=(rng.uniform(0.1, 0.35), rng.uniform(0.05, 0.25)))
+    change = Change.draw(rng, sharpness=False) if rng.random() < 0.3 else Change()
+    softness, smoothing = rng.uniform(0.25, 0.7), rng.uniform(8, 40)
+    sharpen = rng.uniform(1.2, 2.2) if rng.random() < 0.5 else 1.0
+    tremble = rng.uniform(0.0, 1.2)  # pixels
+    hair = rng.uniform(0.0, 1.0, 2)
+    pair = Pair()
+    for t, (crop, mesh) in enumerate(zip(source.crops, source.mesh)):
+        t = t % len(donor.crops)
+        crop, mesh = nudge(crop, hair), mesh + hair
+        face = warp(donor.crops[t], donor.mesh[t], mesh + rng.normal(0, tremble, 2))
+        face = cv2.bilateralFilter(resharpen(face, softness), 7, smoothing, 3)
+        soft = mask.render(mesh + rng.normal(0, tremble, 2), crop.shape[0])
+        face = change.apply(match_colours(resharpen(face, sharpen), crop, soft > 0.5))
+        pair.add(crop, blend(crop, face, soft), soft)
+    return pair
 
 
 def warp(crop: np.ndarray, mesh: np.ndarray, target: np.ndarray) -> np.ndarray:

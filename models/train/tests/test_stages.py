@@ -89,15 +89,15 @@ def test_a_second_run_goes_on_where_the_first_ended(finished, crops):
 
 def test_a_stopped_run_ends_where_an_unbroken_one_does(crops, tmp_path):
     """Checkpoint after 2 of 4 steps, a new process of thought, 2 more: the same weights."""
-    recipe = dataclasses.replace(RECIPES["cnn-lstm"], encoder_steps=4, encoder_pairs=2)
+    recipe = dataclasses.replace(RECIPES["cnn-lstm"], encoder_steps=4, encoder_pairs=2, check_every=1)
     tracks, dev = data.read(crops, "train"), data.read(crops, "dev")[:2] + data.read(crops, "dev")[-2:]
     ends = []
     for name, stop in (("unbroken", None), ("broken", 2)):
         work = Workspace(tmp_path / name, recipe)
         if stop:
             with pytest.raises(KeyboardInterrupt):
-                train.train_encoder(InterruptedAfter(work, stop), tracks, [], dev, workers=0, every=1)
-        train.train_encoder(work, tracks, [], dev, workers=0, every=1)
+                train.train_encoder(InterruptedAfter(work, stop), tracks, [], dev, workers=0)
+        train.train_encoder(work, tracks, [], dev, workers=0)
         ends.append(work.load("encoder.pt")["average"])
     assert all(torch.equal(a, b) for a, b in zip(ends[0].values(), ends[1].values(), strict=True))
 

@@ -5,34 +5,26 @@
  *                                                            |                  ^ pad probe: metadata
  *                                                            bus: deepfake-report, deepfake-alert
  *
- * Build:  cc -O2 -Wall -Wextra -o monitor monitor.c $(pkg-config --cflags --libs gstreamer-1.0)
+ * Build:  cc -O2 -Wall -Wextra -o monitor monitor.c $(pkg-config --cflags --libs deepfake-report)
+ *         In a checkout: … -Iinclude $(pkg-config --cflags --libs gstreamer-1.0)
  * Run:    GST_PLUGIN_PATH=target/release ./monitor talk.mp4 [MODEL]
  */
-#include <gst/gst.h>
+#include <deepfake.h>
 
-/* Prints the faces of a report: the structure of the metadata and that of the message have the same fields. */
+/* Metadata and message hold the same report. */
 static void
 print_report (const char *from, const GstStructure *report)
 {
-  guint64 pts = 0;
-  gst_structure_get_uint64 (report, "pts", &pts);
-  const GValue *faces = gst_structure_get_value (report, "faces");
-  if (faces == NULL || !GST_VALUE_HOLDS_ARRAY (faces))
-    return;
-  for (guint i = 0; i < gst_value_array_get_size (faces); i++) {
-    const GstStructure *face = gst_value_get_structure (gst_value_array_get_value (faces, i));
-    guint track = 0;
-    gdouble x = 0, y = 0, score = 0;
-    gst_structure_get (face, "track_id", G_TYPE_UINT, &track, "x", G_TYPE_DOUBLE, &x, "y", G_TYPE_DOUBLE, &y, NULL);
-    /* In one piece: two threads print. */
-    GString *line = g_string_new (NULL);
-    g_string_printf (line, "%s %" GST_TIME_FORMAT " face %u at %.2f,%.2f %s", from, GST_TIME_ARGS (pts), track, x, y,
-        gst_structure_get_string (face, "state"));
-    /* Not there until the window holds enough. */
-    if (gst_structure_get_double (face, "score", &score))
-      g_string_append_printf (line, " %.2f", score);
-    g_print ("%s\n", line->str);
-    g_string_free (line, TRUE);
+  for (guint i = 0; i < deepfake_report_get_n_faces (report); i++) {
+    const GstStructure *face = deepfake_report_get_face (report, i);
+    gdouble x, y, width, height, score;
+    deepfake_face_get_box (face, &x, &y, &width, &height);
+    /* Not there until the face was watched for long enough. */
+    gchar *value = deepfake_face_get_score (face, &score) ? g_strdup_printf (" %.2f", score) : g_strdup ("");
+    g_print ("%s %" GST_TIME_FORMAT " face %u at %.2f,%.2f %s%s\n", from,
+        GST_TIME_ARGS (deepfake_report_get_pts (report)), deepfake_face_get_track_id (face), x, y,
+        deepfake_face_get_state (face), value);
+    g_free (value);
   }
 }
 
@@ -42,9 +34,7 @@ on_buffer (GstPad *pad, GstPadProbeInfo *info, gpointer user_data)
 {
   (void) pad;
   (void) user_data;
-  GstCustomMeta *meta = gst_buffer_get_custom_meta (GST_PAD_PROBE_INFO_BUFFER (info), "deepfake-meta");
-  if (meta != NULL)
-    print_report ("meta", gst_custom_meta_get_structure (meta));
+  print_report ("meta", deepfake_buffer_get_report (GST_PAD_PROBE_INFO_BUFFER (info)));
   return GST_PAD_PROBE_OK;
 }
 
@@ -86,14 +76,11 @@ main (int argc, char *argv[])
   while (status < 0) {
     GstMessage *message = gst_bus_timed_pop_filtered (bus, GST_CLOCK_TIME_NONE,
         GST_MESSAGE_ELEMENT | GST_MESSAGE_WARNING | GST_MESSAGE_ERROR | GST_MESSAGE_EOS);
-    const GstStructure *fields = gst_message_get_structure (message);
-    if (gst_message_has_name (message, "deepfake-report")) {
-      print_report ("message", fields);
-    } else if (gst_message_has_name (message, "deepfake-alert")) {
-      guint track = 0;
-      gst_structure_get_uint (fields, "track_id", &track);
-      g_print ("alert %s: %s of face %u\n", gst_structure_get_string (fields, "action"),
-          gst_structure_get_string (fields, "kind"), track);
+    const GstStructure *alert = deepfake_message_get_alert (message);
+    print_report ("message", deepfake_message_get_report (message));
+    if (alert != NULL) {
+      g_print ("alert %s: %s of face %u\n", deepfake_alert_get_action (alert), deepfake_alert_get_kind (alert),
+          deepfake_alert_get_track_id (alert));
     } else if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_EOS) {
       status = 0;
     } else if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR) {

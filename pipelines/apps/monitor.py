@@ -6,51 +6,35 @@ the alerts from the bus.
                                                            |                  ^ pad probe: metadata
                                                            bus: deepfake-report, deepfake-alert
 
-Needs:  apt-get install python3-gi gir1.2-gstreamer-1.0
+Needs:  apt-get install python3-gi gir1.2-gstreamer-1.0; pip install ./python (or PYTHONPATH=python/src)
 Run:    GST_PLUGIN_PATH=target/release python3 monitor.py talk.mp4 [MODEL]
 """
 
 import sys
 
+import deepfake_report
 import gi
 
 gi.require_version("Gst", "1.0")
 from gi.repository import Gst  # noqa: E402
 
 
-def say(line):
-    """In one piece: two threads print."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def faces_of(report):
-    """The faces of a report, a Gst.Structure each.
-
-    `faces` is a GstArray, which get_value() cannot give to Python; get_array() can. Its entries die with it: copy them.
-    """
-    found, faces = report.get_array("faces")
-    return [faces.get_nth(index).copy() for index in range(faces.n_values)] if found else []
-
-
 def print_report(origin, report):
-    """The structure of the metadata and that of the message have the same fields."""
-    _, pts = report.get_uint64("pts")
-    for face in faces_of(report):
-        _, track = face.get_uint("track_id")
-        _, x = face.get_double("x")
-        _, y = face.get_double("y")
-        line = f"{origin} {pts / Gst.SECOND:.3f} face {track} at {x:.2f},{y:.2f} {face.get_string('state')}"
-        # Not there until the window holds enough.
-        found, score = face.get_double("score")
-        say(f"{line} {score:.2f}" if found else line)
+    """Metadata and message hold the same report."""
+    for face in report.faces:
+        # Not there until the face was watched for long enough.
+        score = "" if face.score is None else f" {face.score:.2f}"
+        line = f"{origin} {report.pts / Gst.SECOND:.3f} face {face.track_id} at {face.x:.2f},{face.y:.2f} {face.state}"
+        # In one piece: two threads print.
+        sys.stdout.write(f"{line}{score}\n")
+        sys.stdout.flush()
 
 
 def on_buffer(_pad, info):
     """Called from the streaming thread, for each frame."""
-    meta = info.get_buffer().get_custom_meta("deepfake-meta")
-    if meta is not None:
-        print_report("meta", meta.get_structure())
+    report = deepfake_report.from_buffer(info.get_buffer())
+    if report is not None:
+        print_report("meta", report)
     return Gst.PadProbeReturn.OK
 
 
@@ -73,12 +57,11 @@ def main():
     status = None
     while status is None:
         message = bus.timed_pop_filtered(Gst.CLOCK_TIME_NONE, kinds)
-        fields = message.get_structure()
-        if message.has_name("deepfake-report"):
-            print_report("message", fields)
-        elif message.has_name("deepfake-alert"):
-            _, track = fields.get_uint("track_id")
-            say(f"alert {fields.get_string('action')}: {fields.get_string('kind')} of face {track}")
+        said = deepfake_report.from_message(message)
+        if isinstance(said, deepfake_report.Report):
+            print_report("message", said)
+        elif isinstance(said, deepfake_report.Alert):
+            print(f"alert {said.action}: {said.kind} of face {said.track_id}", flush=True)
         elif message.type == Gst.MessageType.EOS:
             status = 0
         elif message.type == Gst.MessageType.ERROR:

@@ -14,7 +14,7 @@ SHELL := bash
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help deps build demo test soak fuzz train-smoke bench valgrind docs install clean distclean
+.PHONY: help deps deps-test build demo test soak fuzz train-smoke bench valgrind docs install clean distclean
 
 help:  ## Show this list
 	@echo 'gst-plugin-deepfake: GStreamer elements that tell, live, whether a face on a video is real'
@@ -26,6 +26,9 @@ help:  ## Show this list
 deps:  ## Install what is missing: packages, Rust, ONNX Runtime, face detector, clips
 	@scripts/deps.sh
 
+deps-test:
+	@scripts/deps.sh test
+
 build: deps  ## Build the plugin and the command into target/release
 	@. scripts/env.sh
 	cargo build --release --locked
@@ -34,15 +37,15 @@ build: deps  ## Build the plugin and the command into target/release
 demo: deps  ## Run the detector on a real clip and on a manipulated one; results in out/demo
 	@scripts/demo.sh
 
-test: deps  ## Format, lints, all tests, documentation: what continuous integration runs
+test: deps-test  ## Format, lints, all tests, documentation: what continuous integration runs
 	@scripts/test.sh
 
-soak: deps  ## Eight channels to which everything happens, for half an hour (DEEPFAKE_SOAK_SECONDS)
+soak: deps-test  ## Eight channels to which everything happens, for half an hour (DEEPFAKE_SOAK_SECONDS)
 	@. scripts/env.sh
 	export DEEPFAKE_SOAK_SECONDS="$${DEEPFAKE_SOAK_SECONDS:-1800}"
 	cargo test --locked --test soak -- --nocapture
 
-fuzz: deps  ## Random and damaged input for all that reads any, ten minutes of the processor each (DEEPFAKE_FUZZ_SECONDS)
+fuzz: deps-test  ## Random and damaged input for all that reads any, ten minutes of the processor each (DEEPFAKE_FUZZ_SECONDS)
 	@. scripts/env.sh
 	export DEEPFAKE_FUZZ_SECONDS="$${DEEPFAKE_FUZZ_SECONDS:-600}"
 	cargo test --locked --workspace --lib --test fuzz fuzz_ -- --nocapture --test-threads=1
@@ -50,7 +53,7 @@ fuzz: deps  ## Random and damaged input for all that reads any, ten minutes of t
 train-smoke:  ## Run the training script on a handful of made-up clips, if its packages are installed
 	@scripts/train_smoke.sh
 
-bench: deps  ## Measure each stage's cost per frame, and what a live stream feels of it
+bench: deps-test  ## Measure each stage's cost per frame, and what a live stream feels of it
 	@. scripts/env.sh
 	cargo bench --locked --bench overlay --bench stages --bench live --bench scale
 	scripts/bench_python.sh
@@ -58,7 +61,7 @@ bench: deps  ## Measure each stage's cost per frame, and what a live stream feel
 valgrind: deps  ## Run a short pipeline under valgrind's memcheck (valgrind must be installed)
 	@scripts/valgrind.sh
 
-docs: deps  ## Write docs/elements.md and README's tables anew from the code
+docs: deps  ## Write the tables of README.md and docs/ that come from the code
 	@. scripts/env.sh
 	cargo run --quiet --locked --example document
 

@@ -1,4 +1,4 @@
-//! Writes the documentation that can be read off the code: `docs/elements.md`, and the parts of `README.md` that
+//! Writes the documentation that can be read off the code: `docs/elements.md`, and the parts of other pages that
 //! stand between `<!-- generated: NAME -->` and `<!-- end -->`.
 //!
 //!     cargo run --example document              # write
@@ -23,13 +23,16 @@ fn main() -> ExitCode {
     let check = std::env::args().any(|arg| arg == "--check");
 
     let factories = factories();
+    let parts = [
+        ("README.md", "elements", elements_table(&factories)),
+        ("docs/embedding.md", "report", report_tables()),
+        ("docs/models.md", "models", models_table(&root.join("models"))),
+    ];
     let mut files = vec![("docs/elements.md", elements_page(&factories))];
-    let readme = std::fs::read_to_string(root.join("README.md")).expect("README.md");
-    let readme = fill(&readme, "elements", &elements_table(&factories));
-    let readme = fill(&readme, "properties", &properties_of_all(&factories));
-    let readme = fill(&readme, "report", &report_tables());
-    let readme = fill(&readme, "models", &models_table(&root.join("models")));
-    files.push(("README.md", readme));
+    for (name, part, content) in parts {
+        let page = std::fs::read_to_string(root.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        files.push((name, fill(&page, name, part, &content)));
+    }
 
     let mut stale = false;
     for (name, content) in files {
@@ -48,12 +51,12 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(stale))
 }
 
-/// Replaces what stands between the markers of `name`.
-fn fill(page: &str, name: &str, content: &str) -> String {
-    let begin = format!("<!-- generated: {name} -->\n");
-    let (before, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("README.md has no {begin:?}"));
+/// Replaces what stands between the markers of `part` in the page `name`.
+fn fill(page: &str, name: &str, part: &str, content: &str) -> String {
+    let start = format!("<!-- generated: {part} -->\n");
+    let (before, rest) = page.split_once(&start).unwrap_or_else(|| panic!("{name} has no {start:?}"));
     let (_, after) = rest.split_once("<!-- end -->").expect("a generated part ends with <!-- end -->");
-    format!("{before}{begin}{content}<!-- end -->{after}")
+    format!("{before}{start}{content}<!-- end -->{after}")
 }
 
 /// The plugin's elements by name.
@@ -73,14 +76,6 @@ fn elements_table(factories: &[gst::ElementFactory]) -> String {
         let name = factory.name();
         let description = factory.metadata("description").unwrap_or_default();
         writeln!(out, "| [`{name}`](docs/elements.md#{name}) | {} |", cell(description)).unwrap();
-    }
-    out
-}
-
-fn properties_of_all(factories: &[gst::ElementFactory]) -> String {
-    let mut out = String::new();
-    for factory in factories {
-        writeln!(out, "\n#### `{}`\n\n{}", factory.name(), properties_table(factory)).unwrap();
     }
     out
 }
@@ -273,22 +268,45 @@ fn report_tables() -> String {
 fn fields_table(source: &str, structure: &str) -> String {
     let (_, body) = source.split_once(&format!("pub struct {structure} {{\n")).expect("the report's structure");
     let (body, _) = body.split_once("\n}").expect("its end");
-    let mut out = String::from("| field | type | meaning |\n|---|---|---|\n");
+    let mut out = String::from("| field | GType | JSON | meaning |\n|---|---|---|---|\n");
     let mut comment = String::new();
+    let mut renamed = None;
     for line in body.lines().map(str::trim) {
         if let Some(text) = line.strip_prefix("///") {
             comment.push_str(text);
+        } else if let Some((_, rest)) = line.split_once("rename = \"") {
+            renamed = rest.split('"').next();
         } else if let Some((name, kind)) =
             line.strip_prefix("pub ").and_then(|field| field.trim_end_matches(',').split_once(": "))
         {
             let comment = std::mem::take(&mut comment);
+            let name = renamed.take().unwrap_or(name);
             assert!(!comment.is_empty(), "{structure}::{name} has no comment in crates/report/src/lib.rs");
             let meaning =
                 comment.trim().replace("`None`", "`null`").replace("[`SCHEMA`]", &deepfake_report::SCHEMA.to_string());
-            writeln!(out, "| `{name}` | {} | {} |", json_type(kind), cell(&meaning)).unwrap();
+            writeln!(out, "| `{name}` | {} | {} | {} |", g_type(kind), json_type(kind), cell(&meaning)).unwrap();
         }
     }
     out
+}
+
+/// Of the field in a `GstStructure`; a field that is `None` is left out of it.
+fn g_type(kind: &str) -> String {
+    if let Some(inner) = kind.strip_prefix("Option<").and_then(|kind| kind.strip_suffix('>')) {
+        return format!("{} or absent", g_type(inner));
+    }
+    match kind {
+        "bool" => "`gboolean`",
+        "u32" => "`guint`",
+        "u64" => "`guint64`",
+        "f32" | "f64" => "`gdouble`",
+        "String" | "State" | "Reason" => "`gchararray`",
+        "KindScores" => "`GstStructure` of `gdouble`",
+        "Vec<Vec<f64>>" => "`GstValueArray` of `GstValueArray` of `gdouble`",
+        other if other.starts_with("Vec<") => "`GstValueArray` of `GstStructure`",
+        other => panic!("no GType for the type {other}"),
+    }
+    .into()
 }
 
 fn json_type(kind: &str) -> String {
@@ -296,9 +314,12 @@ fn json_type(kind: &str) -> String {
         return format!("{} or null", json_type(inner));
     }
     match kind {
+        "bool" => "boolean",
         "u32" | "u64" => "integer",
         "f32" | "f64" => "number",
         "String" | "State" | "Reason" => "text",
+        "KindScores" => "object of numbers",
+        "Vec<Vec<f64>>" => "list of lists of numbers",
         other if other.starts_with("Vec<") => "list",
         other => panic!("no JSON name for the type {other}"),
     }
@@ -336,7 +357,7 @@ fn models_table(folder: &Path) -> String {
         let (name, input, window) = (&package.name, &package.input, &package.window);
         writeln!(
             out,
-            "| [`{name}`](models/{name}) {} | {}×{} | {} crops, {:.1} s | {auc} | {} | {} | {} |",
+            "| [`{name}`](../models/{name}) {} | {}×{} | {} crops, {:.1} s | {auc} | {} | {} | {} |",
             package.version,
             input.width,
             input.height,

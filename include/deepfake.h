@@ -34,8 +34,9 @@ G_BEGIN_DECLS
 #define DEEPFAKE_REPORT_PTS "pts"                       /* guint64, ns: of the newest analysed frame */
 #define DEEPFAKE_REPORT_RUNNING_TIME "running_time"     /* guint64, ns */
 #define DEEPFAKE_REPORT_UTC "utc"                       /* gchararray, RFC 3339 */
-#define DEEPFAKE_REPORT_STREAM "stream"                 /* gchararray */
-#define DEEPFAKE_REPORT_RUN "run"                       /* gchararray */
+#define DEEPFAKE_REPORT_STREAM "stream"                 /* gchararray, the element's property of that name */
+#define DEEPFAKE_REPORT_RUN "run"                       /* gchararray, random id of this start */
+#define DEEPFAKE_REPORT_ELEMENT "element"               /* gchararray, name of the deepfakedetect */
 #define DEEPFAKE_REPORT_MODEL "model"                   /* gchararray, name@version */
 #define DEEPFAKE_REPORT_DEVICE "device"                 /* gchararray */
 #define DEEPFAKE_REPORT_FACES "faces"                   /* GstValueArray of GstStructure */
@@ -53,6 +54,9 @@ G_BEGIN_DECLS
 #define DEEPFAKE_FACE_SCORE "score"                     /* gdouble, P(fake) */
 #define DEEPFAKE_FACE_FRAME_SCORE "frame_score"         /* gdouble, of the newest crop alone */
 #define DEEPFAKE_FACE_CERTAINTY "certainty"             /* gdouble */
+#define DEEPFAKE_FACE_SPIKE "spike"                     /* gboolean, several crops in a row look fake */
+#define DEEPFAKE_FACE_KIND "kind"                       /* GstStructure of gdouble: swap, lips, generated */
+#define DEEPFAKE_FACE_WHERE "where"                     /* GstValueArray of rows, each one of gdouble */
 #define DEEPFAKE_FACE_WINDOW_FILL "window_fill"         /* guint */
 #define DEEPFAKE_FACE_WINDOW_SIZE "window_size"         /* guint */
 #define DEEPFAKE_FACE_WINDOW_START "window_start"       /* guint64, ns */
@@ -66,7 +70,7 @@ G_BEGIN_DECLS
 #define DEEPFAKE_STATE_REJECTED "rejected"
 
 /* Fields of an alert. */
-#define DEEPFAKE_ALERT_ID "id"
+#define DEEPFAKE_ALERT_ID "id"                          /* guint64, the same from raised to cleared */
 #define DEEPFAKE_ALERT_ACTION "action"                  /* gchararray: raised, updated, cleared */
 #define DEEPFAKE_ALERT_KIND "kind"                      /* gchararray */
 #define DEEPFAKE_ALERT_TRACK_ID "track_id"              /* guint */
@@ -126,13 +130,30 @@ deepfake_get_structure (const GstStructure *structure, const gchar *field)
 
 /* --- Where a report is found ------------------------------------------------------------------------------------- */
 
-/* The report that a buffer carries, or NULL. Of the schema that this header knows. */
+/* The report of the deepfakedetect of that name (NULL: of the first one) that a buffer carries, or NULL. Only reports
+ * of the schema that this header knows. */
+static inline const GstStructure *
+deepfake_buffer_get_report_of (GstBuffer *buffer, const gchar *element)
+{
+  gpointer state = NULL;
+  GstMeta *meta;
+  while ((meta = gst_buffer_iterate_meta (buffer, &state)) != NULL) {
+    const GstStructure *report;
+    if (!gst_meta_info_is_custom (meta->info) || !gst_custom_meta_has_name ((GstCustomMeta *) meta, DEEPFAKE_META))
+      continue;
+    report = gst_custom_meta_get_structure ((GstCustomMeta *) meta);
+    if (deepfake_get_uint (report, DEEPFAKE_REPORT_SCHEMA) == DEEPFAKE_SCHEMA
+        && (element == NULL || g_strcmp0 (deepfake_get_string (report, DEEPFAKE_REPORT_ELEMENT), element) == 0))
+      return report;
+  }
+  return NULL;
+}
+
+/* The report that a buffer carries, or NULL. */
 static inline const GstStructure *
 deepfake_buffer_get_report (GstBuffer *buffer)
 {
-  GstCustomMeta *meta = gst_buffer_get_custom_meta (buffer, DEEPFAKE_META);
-  const GstStructure *report = meta != NULL ? gst_custom_meta_get_structure (meta) : NULL;
-  return deepfake_get_uint (report, DEEPFAKE_REPORT_SCHEMA) == DEEPFAKE_SCHEMA ? report : NULL;
+  return deepfake_buffer_get_report_of (buffer, NULL);
 }
 
 /* The report of a deepfake-report message, NULL of any other message. */
@@ -244,6 +265,16 @@ deepfake_face_get_frame_score (const GstStructure *face, gdouble *score)
   return face != NULL && gst_structure_get_double (face, DEEPFAKE_FACE_FRAME_SCORE, score);
 }
 
+/* Whether the face was found in this very frame; if not, its box is where it is expected. */
+static inline gboolean
+deepfake_face_is_seen (const GstStructure *face)
+{
+  gboolean seen = TRUE;
+  if (face != NULL)
+    gst_structure_get_boolean (face, DEEPFAKE_FACE_SEEN, &seen);
+  return seen;
+}
+
 /* How much the score is worth, 0..1. */
 static inline gdouble
 deepfake_face_get_certainty (const GstStructure *face)
@@ -259,6 +290,16 @@ deepfake_face_get_window_end (const GstStructure *face)
 }
 
 /* --- An alert ---------------------------------------------------------------------------------------------------- */
+
+/* The same from raised to cleared; counted from 1, so 0 is none. */
+static inline guint64
+deepfake_alert_get_id (const GstStructure *alert)
+{
+  guint64 id = 0;
+  if (alert != NULL)
+    gst_structure_get_uint64 (alert, DEEPFAKE_ALERT_ID, &id);
+  return id;
+}
 
 /* One of the DEEPFAKE_ACTION_ words, or one of a newer version. */
 static inline const gchar *
@@ -284,6 +325,20 @@ static inline GstClockTime
 deepfake_alert_get_since (const GstStructure *alert)
 {
   return deepfake_get_time (alert, DEEPFAKE_ALERT_SINCE);
+}
+
+/* Highest score since then. */
+static inline gdouble
+deepfake_alert_get_peak (const GstStructure *alert)
+{
+  return deepfake_get_double (alert, DEEPFAKE_ALERT_PEAK);
+}
+
+/* The face as it is now; NULL once it has left. */
+static inline const GstStructure *
+deepfake_alert_get_face (const GstStructure *alert)
+{
+  return deepfake_get_structure (alert, DEEPFAKE_ALERT_FACE);
 }
 
 /* The report that the alert belongs to. */

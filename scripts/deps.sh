@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the project needs and is not here yet. Safe to run as often as you like: with everything in place
-# it takes a fraction of a second and no network.
+# it takes a fraction of a second and no network. `deps.sh test` also installs what only tests and benchmarks need.
 #
 #   Debian/Ubuntu packages   GStreamer, OpenCV, cairo, pango, clang     through apt-get (root or sudo)
 #   Rust                     only if absent or too old                  through rustup
@@ -35,10 +35,15 @@ packages=(
     # To run: H.264 in and out, MP4, RTSP, SRT, HLS, a window; a font for the overlay.
     gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
     gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-x fonts-dejavu-core
-    # To test: an RTSP server on loopback, the example in Python.
-    libgstrtspserver-1.0-dev python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
+    # The RTSP server of the tests: cargo builds examples with what tests need.
+    libgstrtspserver-1.0-dev
     # To fetch from PyPI.
     python3 python3-pip ca-certificates
+)
+[ "${1:-}" != test ] || packages+=(
+    # The applications and the reader in Python, with GStreamer's overrides; in JavaScript.
+    python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
+    python3-gst-1.0 python3-pytest python3-flask python3-setuptools python3-wheel nodejs
 )
 
 install_packages() {

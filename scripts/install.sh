@@ -5,6 +5,8 @@
 #   PREFIX/lib/gst-plugin-deepfake/                      ONNX Runtime, for this plugin alone
 #   PREFIX/bin/deepfake                                  the command
 #   PREFIX/share/gst-plugin-deepfake/                    model packages and the face detector
+#   PREFIX/include/deepfake.h                            reads reports in C, with
+#   PREFIX/lib/TRIPLET/pkgconfig/deepfake-report.pc      its flags
 #   PREFIX/share/doc/gst-plugin-deepfake/                licences and notices
 #
 # PREFIX (/usr/local) and DESTDIR come from the environment, and PROFILE (release) for tests. Builds nothing: it may run as
@@ -28,7 +30,9 @@ done
 
 # GStreamer's own layout on this system: lib/x86_64-linux-gnu on Debian, lib64 or lib elsewhere.
 libdir=$(pkg-config --variable=libdir gstreamer-1.0)
-plugins=${libdir#"$(pkg-config --variable=prefix gstreamer-1.0)/"}/gstreamer-1.0
+libraries=${libdir#"$(pkg-config --variable=prefix gstreamer-1.0)/"}
+plugins=$libraries/gstreamer-1.0
+version=$(sed -n '/^\[workspace.package\]/,/^$/ s/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 install -D --mode=644 --target-directory "$root/$plugins" "$library"
 install -D --mode=755 --target-directory "$root/bin" "$built/deepfake"
@@ -40,6 +44,10 @@ for package in models/*/model.toml; do
     find "$folder" -maxdepth 1 -type f -exec \
         install -D --mode=644 --target-directory "$root/share/gst-plugin-deepfake/$folder" {} +
 done
+install -D --mode=644 --target-directory "$root/include" include/deepfake.h
+install -d "$root/$libraries/pkgconfig"
+sed "s|@PREFIX@|$PREFIX|; s|@VERSION@|$version|" include/deepfake-report.pc.in >"$root/$libraries/pkgconfig/deepfake-report.pc"
+chmod 644 "$root/$libraries/pkgconfig/deepfake-report.pc"
 install -D --mode=644 --target-directory "$root/share/doc/gst-plugin-deepfake" LICENSE-MIT LICENSE-APACHE NOTICE CHANGELOG.md \
     .deps/onnxruntime/ThirdPartyNotices.txt .deps/detectors/centerface.LICENSE
 

@@ -24,6 +24,12 @@ if command -v shellcheck >/dev/null; then
     shellcheck --external-sources "${shell_files[@]}"
 fi
 
+heading 'links between pages'
+scripts/check_links.py
+
+heading 'readers of reports'
+scripts/test_python.sh
+
 # A newer Rust may bring lints that nobody here has seen: they are told, but do not keep a newcomer from the tests.
 lints=(-D warnings)
 if [ "$(rustc --version | cut -d. -f2)" -gt $NEWEST_RUST_TRIED ]; then

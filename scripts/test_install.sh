@@ -25,4 +25,12 @@ clean deepfake --version
 clean gst-launch-1.0 -q videotestsrc num-buffers=3 ! video/x-raw,width=320,height=240 \
     ! deepfakedetect on-error=fail device=cpu mode=sync ! deepfakelog location="$folder/log.jsonl" ! fakesink
 [ "$(wc -l <"$folder/log.jsonl")" -eq 3 ] || { echo "install: the installed elements wrote no reports" >&2; exit 1; }
-echo "the installed plugin and command work"
+
+# A program in C builds with what was installed, and nothing else.
+flags=$(PKG_CONFIG_SYSROOT_DIR='' PKG_CONFIG_PATH=$(dirname "$(find "$folder" -name deepfake-report.pc)") \
+    pkg-config --define-variable=prefix="$folder/usr" --cflags --libs deepfake-report)
+# shellcheck disable=SC2086 # Flags are words.
+cc -Wall -Wextra -Werror -o "$folder/monitor" pipelines/apps/monitor.c $flags
+[[ $(PKG_CONFIG_PATH=$(dirname "$(find "$folder" -name deepfake-report.pc)") pkg-config --variable=prefix deepfake-report) == /usr ]] ||
+    { echo "install: deepfake-report.pc does not name its prefix" >&2; exit 1; }
+echo "the installed plugin, command and header work"

@@ -40,11 +40,11 @@ def test_a_line_becomes_a_report_with_its_faces():
 
 
 def test_fields_and_words_of_a_newer_version_are_kept_not_refused():
-    face = {**FACE, "state": "puzzled", "reason": "under-water", "kind": {"swap": 0.5}}
+    face = {**FACE, "state": "puzzled", "reason": "under-water", "mood": {"grim": 0.5}}
     report = deepfake_report.parse_line(line(faces=[face], camera="north"))
     assert report.extra == {"camera": "north"}
     [face] = report.faces
-    assert (face.state, face.reason, face.extra) == ("puzzled", "under-water", {"kind": {"swap": 0.5}})
+    assert (face.state, face.reason, face.extra) == ("puzzled", "under-water", {"mood": {"grim": 0.5}})
     assert not face.judged, "an unknown state must not pass for a verdict"
 
 

@@ -16,11 +16,14 @@ ALERT = "deepfake-alert"
 STATS = "deepfakedetect-stats"
 
 #: Fields that hold a list of structures. Python without GStreamer's overrides must be told.
-_ARRAYS = ("faces",)
+_ARRAYS = ("faces", "where")
 
 
 def from_buffer(buffer: Any) -> Optional[Report]:
-    """The report that a `Gst.Buffer` carries, or `None`. Call it where the buffer is at hand, such as in a pad probe."""
+    """The report that a `Gst.Buffer` carries, or `None`. Call it where the buffer is at hand, such as in a pad probe.
+
+    Of several detectors' reports it is the first: Python cannot see further ones. They are all on the bus.
+    """
     meta = buffer.get_custom_meta(META)
     return None if meta is None else Report.from_mapping(_mapping(meta.get_structure()))
 
@@ -89,8 +92,10 @@ def _array(structure: Any, name: str) -> list:
     except TypeError:
         # Without the overrides, a GstArray is readable in this way only.
         found, array = structure.get_array(name)
-        if not found:
-            return []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return [_mapping(array.get_nth(index)) for index in range(array.n_values)]
+        return _entries(array) if found else []
+
+
+def _entries(array: Any) -> list:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return [_value(array.get_nth(index)) for index in range(array.n_values)]

@@ -60,8 +60,14 @@ class Face:
     window_size: Optional[int] = None
     window_start: Optional[int] = None
     window_end: Optional[int] = None
-    #: Whether the face was seen in this frame; `None` from versions that do not say.
-    seen: Optional[bool] = None
+    #: Whether the face was found in this frame; if not, its box is where it is expected.
+    seen: bool = True
+    #: Several crops in a row look fake each by itself, while the window does not.
+    spike: bool = False
+    #: How likely each kind of manipulation is (`swap`, `lips`, `generated`), should the face be a fake.
+    kind: Optional[dict] = None
+    #: Where in the box the model sees it, in rows from top to bottom.
+    where: Optional[list] = None
     extra: dict = field(default_factory=dict)
 
     @classmethod
@@ -82,10 +88,14 @@ class Report:
     #: PTS of the newest analysed frame in nanoseconds; `None` in a line for a buffer without one.
     pts: Optional[int] = None
     running_time: Optional[int] = None
-    #: When the frame was analysed by the clock on the wall, as text of RFC 3339.
+    #: Wall clock when the frame reached the element, as text of RFC 3339.
     utc: Optional[str] = None
+    #: Name of the stream: the element's property of that name.
     stream: Optional[str] = None
+    #: Random id of this start of the element; tracks and alerts are unique within it.
     run: Optional[str] = None
+    #: Name of the `deepfakedetect` that made the report.
+    element: Optional[str] = None
     #: `name@version`; `None` in a line for a buffer that was not analysed.
     model: Optional[str] = None
     device: Optional[str] = None
@@ -120,7 +130,7 @@ class Alert:
     kind: str
     track_id: int
     id: Optional[int] = None
-    #: When the score rose over the threshold, in nanoseconds.
+    #: Running time in nanoseconds since when the score has been over the threshold.
     since: Optional[int] = None
     #: The highest score since then.
     peak: Optional[float] = None

@@ -78,6 +78,44 @@ fn a_second_output_of_the_encoder_scores_single_crops() {
     assert_near(&[encoded[0].frame_logit.unwrap(), encoded[1].frame_logit.unwrap()], &[0.8, -1.0]);
 }
 
+/// The tiny package whose graphs also say where a crop was changed and how.
+fn with_where_and_kinds() -> Package {
+    let encoder = table("encoder", "encoder-where.onnx", "crops", "features");
+    let head = table("head", "head-kinds.onnx", "windows", "scores");
+    Package::new(
+        "sequence",
+        &format!(
+            "{encoder}feature_length = 3\nwhere_output = \"where\"\n\
+             {head}kinds_output = \"kinds\"\nkinds = [\"swap\", \"lips\", \"moustache-2\"]\n"
+        ),
+    )
+}
+
+#[test]
+fn an_encoder_may_say_where_and_a_head_how_a_face_was_changed() {
+    let model = with_where_and_kinds().load().unwrap();
+    assert_eq!(model.package().kinds(), ["swap", "lips", "moustache-2"]);
+    let mut crops = crops(&[[0.0, 255.0, 0.0]; 2]);
+    // The second crop's upper right is red.
+    crops.slice_mut(ndarray::s![1, 0, ..4, 12..]).fill(255.0);
+    let encoded = model.encode(crops.view_mut()).unwrap();
+    assert_eq!(encoded[0].where_map, Some(Array2::zeros((4, 4))));
+    let map = encoded[1].where_map.as_ref().unwrap();
+    assert_eq!((map.dim(), map.sum(), map[[0, 3]]), ((4, 4), 1.0, 1.0));
+
+    let red = features(&model, &[[255.0, 51.0, 0.0]; 4]);
+    let green = features(&model, &[[0.0, 255.0, 102.0]; 2]);
+    let scored = model.judge(&[green.view(), red.view()]).unwrap();
+    assert_near(&[scored[0].logit, scored[1].logit], &[-1.0, 0.8]);
+    assert_near(&scored[0].kinds, &[0.0, 1.0, 0.4]);
+    assert_near(&scored[1].kinds, &[1.0, 0.2, 0.0]);
+
+    let plain = Package::sequence().load().unwrap();
+    assert!(plain.package().kinds().is_empty());
+    assert_eq!(plain.encode(self::crops(&[[0.0; 3]]).view_mut()).unwrap()[0].where_map, None);
+    assert!(plain.judge(&[red.view()]).unwrap()[0].kinds.is_empty());
+}
+
 #[test]
 fn windows_of_different_lengths_are_scored_in_the_order_given() {
     let model = Package::sequence().load().unwrap();
@@ -503,6 +541,37 @@ fn a_shape_that_only_shows_when_run_is_reported_when_the_model_is_loaded() {
 }
 
 #[test]
+fn outputs_that_are_no_map_and_no_kinds_are_reported() {
+    let package = with_where_and_kinds;
+    package().change("\"where\"", "\"x\"").fails(&["encoder.where_output", "no output `x`", "`where`"]);
+    package().change("\"where\"", "\"features\"").fails(&["encoder.where_output", "[?, 3], not [N, g, g]"]);
+    package().change("\"kinds\"", "\"x\"").fails(&["head.kinds_output", "no output `x`", "`kinds`"]);
+    package().change("\"kinds\"", "\"scores\"").fails(&["head.kinds_output", "[?, 2], not [N, 3]"]);
+    package().change(", \"moustache-2\"", "").fails(&["head.kinds_output", "[?, 3], not [N, 2]"]);
+    package().change("\"lips\"", "\"swap\"").fails(&["head.kinds", "`swap` stands there twice"]);
+    package().change("\"lips\"", "\"Lips!\"").fails(&["head.kinds", "`Lips!` is no name"]);
+    package().change("kinds = [\"swap\", \"lips\", \"moustache-2\"]\n", "").fails(&["head.kinds", "missing"]);
+    package().change("kinds_output = \"kinds\"\n", "").fails(&["head.kinds_output", "missing"]);
+    // Of values from 0 to 255 the grey picture's cells are 127.5.
+    package()
+        .change("margin = 1.3", "margin = 1.3\nrange = [0.0, 255.0]")
+        .fails(&["encoder.where_output", "127.5, which is not within 0..1"]);
+
+    let with_encoder = |file: &str, output: &str| {
+        let encoder = table("encoder", file, "crops", "features");
+        let head = table("head", "head.onnx", "windows", "scores");
+        let graphs = format!("{encoder}feature_length = 3\nwhere_output = \"{output}\"\n{head}");
+        Package::new("sequence", &graphs)
+    };
+    with_encoder("encoder-where-nan.onnx", "broken").fails(&["encoder-where-nan.onnx", "`broken` holds NaN"]);
+    with_encoder("encoder-where-untold.onnx", "part").fails(&["encoder.where_output", "[1, 4, 3], not [1, g, g]"]);
+
+    let frame = table("encoder", "encoder.onnx", "crops", "frame_scores");
+    Package::new("frame", &format!("{frame}where_output = \"features\"\n"))
+        .fails(&["encoder.where_output", "frame model"]);
+}
+
+#[test]
 fn graphs_of_another_form_are_reported() {
     Package::with_encoder("encoder-double.onnx", "features").fails(&["encoder-double.onnx", "Float64, not float32"]);
     Package::with_encoder("encoder-two-inputs.onnx", "scaled").fails(&["2 inputs (crops, factor), not one"]);
@@ -534,7 +603,7 @@ fn crops_and_windows_of_another_size_are_refused() {
 #[test]
 fn a_package_knows_its_graphs() {
     let package = Package::sequence().read().unwrap();
-    let Graphs::Split { encoder, head } = &package.graphs else { panic!("{:?}", package.graphs) };
+    let Graphs::Split { encoder, head, .. } = &package.graphs else { panic!("{:?}", package.graphs) };
     assert_eq!(encoder.feature_length, 3);
     assert!(head.file.path.ends_with("head.onnx") && head.file.path.is_absolute());
 }

@@ -72,7 +72,7 @@ impl Parts {
     fn load() -> Result<Self, Box<dyn std::error::Error>> {
         let name = std::env::var("DEEPFAKE_BENCH_MODEL").unwrap_or_else(|_| "l40".into());
         let package = ModelPackage::find(&name)?;
-        let Graphs::Split { encoder, head } = &package.graphs else {
+        let Graphs::Split { encoder, head, .. } = &package.graphs else {
             return Err("only models with an encoder and a head have these stages".into());
         };
         let detector_file = places::find_detector("centerface.onnx")?;

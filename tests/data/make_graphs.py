@@ -58,6 +58,38 @@ GATHER = node("Gather", "mean order", "scores", axis=1)
 ORDER = {"order": np.array([1, 0], np.int64)}
 save("head", [*HEAD, GATHER], [port("windows", ["n", "t", 3])], [port("scores", ["n", 2])], ORDER)
 
+# Also the mean red of each 4x4 pixels: "changed" where the crop is red. Broken weights; a map that turns out not to be square.
+WHERE = [
+    node("AveragePool", "crops", "cells", kernel_shape=[4, 4], strides=[4, 4]),
+    node("Gather", "cells red", "where", axis=1),
+]
+RED = {"red": np.array(0, np.int64)}
+FEATURES = port("features", ["n", 3])
+save("encoder-where", [MEAN, *WHERE], [port("crops", CROPS)], [FEATURES, port("where", ["n", 4, 4])], RED)
+save(
+    "encoder-where-nan",
+    [MEAN, *WHERE, node("Mul", "where weight", "broken")],
+    [port("crops", CROPS)],
+    [FEATURES, port("broken", ["n", 4, 4])],
+    RED | {"weight": np.array(np.nan, np.float32)},
+)
+save(
+    "encoder-where-untold",
+    [MEAN, *WHERE, node("Compress", "where keep", "part", axis=2)],
+    [port("crops", CROPS)],
+    [FEATURES, port("part", ["n", "rows", "columns"])],
+    RED | {"keep": np.array([True, True, False, True])},
+)
+
+# The head's scores, and three kinds: the means of red, green and blue.
+save(
+    "head-kinds",
+    [*HEAD, GATHER, node("Identity", "mean", "kinds")],
+    [port("windows", ["n", "t", 3])],
+    [port("scores", ["n", 2]), port("kinds", ["n", 3])],
+    ORDER,
+)
+
 # The same with softmax in the graph.
 save(
     "head-softmax",

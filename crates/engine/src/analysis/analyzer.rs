@@ -10,12 +10,13 @@ use super::cropper::{CropSpec, Cropper};
 use super::detector::{Detection, FaceDetector};
 use super::follower::{FaceFollower, FollowerSettings};
 use super::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
+use super::heat::Heat;
 use super::planar;
 use super::quality::{QualityGate, QualityLimits};
 use super::tracker::Track;
 use super::verdict::{Thresholds, Verdict, certainty};
 use super::window::{Grid, Window};
-use crate::inference::{Model, Placement};
+use crate::inference::{Model, Placement, Scored};
 use deepfake_report::{FaceReport, FrameReport, SCHEMA};
 
 /// How frames are analysed; everything a user may set but the model and the device.
@@ -63,6 +64,10 @@ struct Face {
     window: Window,
     verdict: Verdict,
     score: Option<f64>,
+    /// How likely each of the model's kinds is, by the last score.
+    kinds: Vec<f32>,
+    /// Where the newest crop looks changed.
+    heat: Option<Heat>,
 }
 
 impl Analyzer {
@@ -100,6 +105,19 @@ impl Analyzer {
 
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// What was done to this face, should it be fake: each kind's name and how likely it is, 0..1. Empty where the model does
+    /// not tell kinds apart, or while there is no score.
+    pub fn kinds(&self, track_id: u32) -> impl Iterator<Item = (&str, f64)> {
+        let scores = self.faces.get(&track_id).map_or(&[][..], |face| &face.kinds);
+        let names = self.model.package().kinds().iter().map(String::as_str);
+        names.zip(scores.iter().map(|score| f64::from(*score)))
+    }
+
+    /// Where this face's newest crop looks changed, where the model says it.
+    pub fn heat(&self, track_id: u32) -> Option<&Heat> {
+        self.faces.get(&track_id)?.heat.as_ref()
     }
 
     /// On what the face detector runs right now; `None` where faces are given.
@@ -218,6 +236,11 @@ impl Analyzer {
             for (id, encoded) in cropped.iter().zip(self.model.encode(crops)?) {
                 let face = self.faces.get_mut(id).expect("every cropped track has a face");
                 face.window.push(frame.pts, &encoded);
+                face.heat = encoded.where_map.and_then(|map| {
+                    let track = tracks.iter().find(|track| track.id == *id)?;
+                    let place = self.crop_spec.place(&track.rect, track.landmarks.as_ref()).ok()?;
+                    Some(Heat::new(&map, &place, &self.crop_spec, frame))
+                });
             }
             let encoded = Instant::now();
             self.took.encode = encoded - began;
@@ -241,7 +264,13 @@ impl Analyzer {
 impl Face {
     fn new(model: &Model) -> Self {
         let window = &model.package().window;
-        Self { window: Window::new(window.frames, window.rate_hz), verdict: Verdict::default(), score: None }
+        Self {
+            window: Window::new(window.frames, window.rate_hz),
+            verdict: Verdict::default(),
+            score: None,
+            kinds: vec![],
+            heat: None,
+        }
     }
 }
 
@@ -255,12 +284,12 @@ fn judge(
     let least = model.package().window.least_frames;
     let ready: Vec<u32> = ids.iter().copied().filter(|id| faces[id].window.fill() >= least).collect();
     let windows: Vec<_> = ready.iter().map(|id| faces[id].window.features()).collect();
-    let logits = model.head(&windows)?;
-    let mut scores: BTreeMap<u32, f64> =
-        ready.into_iter().zip(logits.into_iter().map(|logit| f64::from(model.probability(logit)))).collect();
+    let mut scored: BTreeMap<u32, Scored> = ready.into_iter().zip(model.judge(&windows)?).collect();
     for id in ids {
         let face = faces.get_mut(id).expect("every cropped track has a face");
-        face.score = scores.remove(id);
+        let scored = scored.remove(id);
+        face.score = scored.as_ref().map(|scored| f64::from(model.probability(scored.logit)));
+        face.kinds = scored.map_or_else(Vec::new, |scored| scored.kinds);
         face.verdict.judge(face.score, thresholds);
     }
     Ok(())

@@ -68,6 +68,21 @@ impl CropSpec {
             Place::Turned(similarity) => similarity.apply(point),
         }
     }
+
+    /// The smallest upright box, in pixels of the frame, around the crop at `place`.
+    pub fn bounds(&self, place: &Place) -> Rect {
+        let similarity = match place {
+            Place::Upright(part) => return *part,
+            Place::Turned(similarity) => similarity,
+        };
+        let (to_frame, width, height) = (similarity.inverse(), self.width as f32, self.height as f32);
+        let corners =
+            [(0.0, 0.0), (width, 0.0), (0.0, height), (width, height)].map(|(x, y)| to_frame.apply(Point { x, y }));
+        let min = |of: fn(&Point) -> f32| corners.iter().map(of).fold(f32::INFINITY, f32::min);
+        let max = |of: fn(&Point) -> f32| corners.iter().map(of).fold(f32::NEG_INFINITY, f32::max);
+        let (left, top) = (min(|p| p.x), min(|p| p.y));
+        Rect::new(left, top, max(|p| p.x) - left, max(|p| p.y) - top)
+    }
 }
 
 /// Cuts crops out of frames. Keeps its buffers between calls.
@@ -105,12 +120,8 @@ impl Cropper {
     /// it, then that part turned.
     fn turn(&mut self, frame: &FrameView, similarity: &Similarity, spec: &CropSpec) -> Result<&[u8], AnalysisError> {
         let to_frame = similarity.inverse();
-        let (width, height) = (spec.width as f32, spec.height as f32);
-        let corners =
-            [(0.0, 0.0), (width, 0.0), (0.0, height), (width, height)].map(|(x, y)| to_frame.apply(Point { x, y }));
-        let least = |of: fn(&Point) -> f32| corners.iter().map(of).fold(f32::INFINITY, f32::min);
-        let most = |of: fn(&Point) -> f32| corners.iter().map(of).fold(f32::NEG_INFINITY, f32::max);
-        let (left, right, top, bottom) = (least(|p| p.x), most(|p| p.x), least(|p| p.y), most(|p| p.y));
+        let bounds = spec.bounds(&Place::Turned(*similarity));
+        let (left, right, top, bottom) = (bounds.x, bounds.right(), bounds.y, bounds.bottom());
         let largest = (frame.width.max(frame.height) * 4) as f32;
         if (right - left).max(bottom - top) > largest || left.abs().max(top.abs()) > 1e6 {
             return Err(AnalysisError::Outside);

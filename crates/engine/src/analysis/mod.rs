@@ -12,6 +12,7 @@ pub mod detector;
 pub mod follower;
 pub mod frame;
 pub mod geometry;
+pub mod heat;
 pub mod planar;
 pub mod quality;
 mod resampler;

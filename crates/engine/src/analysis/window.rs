@@ -208,7 +208,7 @@ mod tests {
             for step in steps {
                 pts += step;
                 all.push(pts);
-                let crop = Encoded { feature: vec![pts as f32, 1.0], frame_logit: Some(pts as f32) };
+                let crop = Encoded { feature: vec![pts as f32, 1.0], frame_logit: Some(pts as f32), where_map: None };
                 window.push(pts, &crop);
                 let expected: Vec<u64> =
                     all.iter().rev().take(size).rev().copied().filter(|old| pts - old <= longest).collect();

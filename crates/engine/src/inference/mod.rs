@@ -32,6 +32,6 @@ pub mod worker;
 
 pub use device::{Device, DeviceRequest, Placement, SessionOptions, cores};
 pub use error::InferenceError;
-pub use model::{Encoded, Model};
+pub use model::{Encoded, Model, Scored};
 pub use package::ModelPackage;
 pub use worker::Worker;

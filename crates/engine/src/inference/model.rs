@@ -10,7 +10,7 @@ use ndarray::{
 use super::device::{Device, Placement, SessionOptions};
 use super::error::InferenceError;
 use super::graph::{GraphInfo, Outputs, show_shape};
-use super::package::{Encoder, Graph, Graphs, ModelPackage};
+use super::package::{Encoder, Graph, Graphs, Kinds, ModelPackage};
 use super::worker::Worker;
 
 /// Index of the encoder, or of the only graph, in the worker.
@@ -34,7 +34,9 @@ pub struct Model {
 struct OutputIndices {
     first: usize,
     frame: Option<usize>,
+    where_map: Option<usize>,
     head: usize,
+    kinds: Option<usize>,
 }
 
 /// What the encoder makes of one crop.
@@ -44,6 +46,18 @@ pub struct Encoded {
     pub feature: Vec<f32>,
     /// Fake-minus-real logit of this crop alone, where the model says one. Not calibrated for single crops.
     pub frame_logit: Option<f32>,
+    /// How likely each part of the crop was changed, 0..1, where the model says it: square, rows from the top.
+    pub where_map: Option<Array2<f32>>,
+}
+
+/// What the head makes of one window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// Fake minus real.
+    pub logit: f32,
+    /// How likely each of the [package's kinds](ModelPackage::kinds) is, 0..1, should the face be fake. Empty where the
+    /// model does not say it.
+    pub kinds: Vec<f32>,
 }
 
 impl Model {
@@ -119,11 +133,11 @@ impl Model {
         match &self.package.graphs {
             Graphs::Whole(_) => Ok(crops
                 .outer_iter()
-                .map(|crop| Encoded { feature: crop.iter().copied().collect(), frame_logit: None })
+                .map(|crop| Encoded { feature: crop.iter().copied().collect(), frame_logit: None, where_map: None })
                 .collect()),
             Graphs::Frame(graph) => self.encode_batches(crops, |outputs, _| {
                 let logits = self.logits(graph, &outputs[self.outputs.first])?;
-                let encoded = |logit| Encoded { feature: vec![logit], frame_logit: Some(logit) };
+                let encoded = |logit| Encoded { feature: vec![logit], frame_logit: Some(logit), where_map: None };
                 Ok(logits.into_iter().map(encoded).collect())
             }),
             Graphs::Split { encoder, .. } => {
@@ -177,20 +191,60 @@ impl Model {
                 &format!("[{count}]"),
             ));
         }
+        let where_maps = match (self.outputs.where_map, &encoder.where_output) {
+            (Some(index), Some(name)) => self.where_maps(&encoder.graph, name, &outputs[index], count)?,
+            _ => vec![None; count],
+        };
         Ok(features
             .outer_iter()
             .zip(frame_logits)
-            .map(|(feature, frame_logit)| Encoded { feature: feature.iter().copied().collect(), frame_logit })
+            .zip(where_maps)
+            .map(|((feature, frame_logit), where_map)| Encoded {
+                feature: feature.iter().copied().collect(),
+                frame_logit,
+                where_map,
+            })
             .collect())
     }
 
-    /// Fake-minus-real logits of windows, [T, feature length] with the oldest crop first, in the order given. Windows of one length are one batch; lengths may differ from
-    /// window to window.
+    /// The maps of `count` crops.
+    fn where_maps(
+        &self,
+        graph: &Graph,
+        name: &str,
+        maps: &ArrayViewD<f32>,
+        count: usize,
+    ) -> Result<Vec<Option<Array2<f32>>>, InferenceError> {
+        let key = "encoder.where_output";
+        let &[crops, rows, columns] = maps.shape() else {
+            return Err(self.wrong_output(key, graph, maps.shape(), &format!("[{count}, g, g]")));
+        };
+        if crops != count || rows != columns || rows == 0 {
+            return Err(self.wrong_output(key, graph, maps.shape(), &format!("[{count}, g, g]")));
+        }
+        self.check_probabilities(key, graph, name, maps)?;
+        let map = |map: ArrayViewD<f32>| {
+            let values = map.iter().map(|value| value.clamp(0.0, 1.0)).collect();
+            Array2::from_shape_vec((rows, columns), values).ok()
+        };
+        Ok(maps.outer_iter().map(map).collect())
+    }
+
+    /// Fake-minus-real logits of windows: as [`judge`](Self::judge), without the kinds.
+    ///
+    /// # Errors
+    /// Those of `judge`.
+    pub fn head(&self, windows: &[ArrayView2<f32>]) -> Result<Vec<f32>, InferenceError> {
+        Ok(self.judge(windows)?.into_iter().map(|scored| scored.logit).collect())
+    }
+
+    /// Scores windows, [T, feature length] with the oldest crop first, in the order given. Windows of one length are one
+    /// batch; lengths may differ from window to window.
     ///
     /// # Errors
     /// [`InferenceError::Input`] if a window is empty, too long or its features have another length; else as
     /// [`Worker::run`].
-    pub fn head(&self, windows: &[ArrayView2<f32>]) -> Result<Vec<f32>, InferenceError> {
+    pub fn judge(&self, windows: &[ArrayView2<f32>]) -> Result<Vec<Scored>, InferenceError> {
         let (graph, index) = match &self.package.graphs {
             Graphs::Split { head, .. } => (head, HEAD),
             Graphs::Whole(graph) | Graphs::Frame(graph) => (graph, FIRST),
@@ -209,14 +263,15 @@ impl Model {
             }
         }
         if let Graphs::Frame(_) = &self.package.graphs {
-            return Ok(windows.iter().map(|window| window.mean().expect("not empty")).collect());
+            let scored = |window: &ArrayView2<f32>| Scored { logit: window.mean().expect("not empty"), kinds: vec![] };
+            return Ok(windows.iter().map(scored).collect());
         }
         let mut by_length = BTreeMap::<usize, Vec<usize>>::new();
         for (position, window) in windows.iter().enumerate() {
             by_length.entry(window.nrows()).or_default().push(position);
         }
         let most = self.most_rows(index);
-        let mut logits = vec![0.0; windows.len()];
+        let mut scored = vec![Scored { logit: 0.0, kinds: vec![] }; windows.len()];
         for positions in by_length.values().flat_map(|positions| positions.chunks(most)) {
             let views: Vec<_> = positions.iter().map(|&position| windows[position].insert_axis(Axis(0))).collect();
             let found = match views[..] {
@@ -224,15 +279,15 @@ impl Model {
                 [only] => self.run_head(graph, index, only)?,
                 _ => self.run_head(graph, index, concatenate(Axis(0), &views).expect("equal shapes").view())?,
             };
-            for (position, logit) in positions.iter().zip(found) {
-                logits[*position] = logit;
+            for (position, found) in positions.iter().zip(found) {
+                scored[*position] = found;
             }
         }
-        Ok(logits)
+        Ok(scored)
     }
 
     /// Runs a batch of equally long windows, [N, T, feature length].
-    fn run_head(&self, graph: &Graph, index: usize, batch: ArrayView3<f32>) -> Result<Vec<f32>, InferenceError> {
+    fn run_head(&self, graph: &Graph, index: usize, batch: ArrayView3<f32>) -> Result<Vec<Scored>, InferenceError> {
         let (count, frames, _) = batch.dim();
         let input = &self.package.input;
         let shape = match &self.package.graphs {
@@ -240,13 +295,53 @@ impl Model {
             _ => IxDyn(batch.shape()),
         };
         let batch = batch.to_shape(shape).expect("as many elements");
-        let logits =
-            self.worker.run(index, batch.view(), |outputs| self.logits(graph, &outputs[self.outputs.head]))??;
-        if logits.len() != count {
-            let key = if index == HEAD { "head.output" } else { "whole.output" };
-            return Err(self.wrong_output(key, graph, &[logits.len()], &format!("[{count}]")));
+        self.worker.run(index, batch.view(), |outputs| {
+            let logits = self.logits(graph, &outputs[self.outputs.head])?;
+            if logits.len() != count {
+                let key = if index == HEAD { "head.output" } else { "whole.output" };
+                return Err(self.wrong_output(key, graph, &[logits.len()], &format!("[{count}]")));
+            }
+            let kinds = match (self.outputs.kinds, &self.package.graphs) {
+                (Some(index), Graphs::Split { kinds: Some(kinds), .. }) => {
+                    self.kinds(graph, kinds, &outputs[index], count)?
+                }
+                _ => vec![vec![]; count],
+            };
+            Ok(logits.into_iter().zip(kinds).map(|(logit, kinds)| Scored { logit, kinds }).collect())
+        })?
+    }
+
+    /// How likely each kind is, for `count` windows.
+    fn kinds(
+        &self,
+        graph: &Graph,
+        kinds: &Kinds,
+        scores: &ArrayViewD<f32>,
+        count: usize,
+    ) -> Result<Vec<Vec<f32>>, InferenceError> {
+        let key = "head.kinds_output";
+        if scores.shape() != [count, kinds.names.len()] {
+            return Err(self.wrong_output(key, graph, scores.shape(), &format!("[{count}, {}]", kinds.names.len())));
         }
-        Ok(logits)
+        self.check_probabilities(key, graph, &kinds.output, scores)?;
+        Ok(scores.outer_iter().map(|row| row.iter().map(|value| value.clamp(0.0, 1.0)).collect()).collect())
+    }
+
+    fn check_probabilities(
+        &self,
+        key: &str,
+        graph: &Graph,
+        output: &str,
+        values: &ArrayViewD<f32>,
+    ) -> Result<(), InferenceError> {
+        match values.iter().find(|value| !is_probability(**value)) {
+            None => Ok(()),
+            Some(value) => Err(self.package.fault(
+                key,
+                format!("`{output}` of {} gives {value}, which is not within 0..1", graph.file.path.display()),
+                "End that output in a sigmoid or softmax, or remove the key",
+            )),
+        }
     }
 
     /// From pixel values to what the graph wants to see.
@@ -278,8 +373,8 @@ impl Model {
         }
         if output.softmax {
             let sum_is_one = |row: ndarray::ArrayView1<f32>| classes == 1 || (row.sum() - 1.0).abs() < 1e-3;
-            let is_probability = |value: &f32| (-1e-4..=1.0001).contains(value);
-            if !table.rows().into_iter().all(|row| row.iter().all(is_probability) && sum_is_one(row)) {
+            let are_probabilities = |row: ndarray::ArrayView1<f32>| row.iter().copied().all(is_probability);
+            if !table.rows().into_iter().all(|row| are_probabilities(row) && sum_is_one(row)) {
                 return Err(self.package.fault(
                     "output.softmax",
                     format!("the class scores of {} are no probabilities", graph.file.path.display()),
@@ -325,6 +420,11 @@ impl Model {
     }
 }
 
+/// Sums of many float32 numbers may come out a little beyond 0..1.
+fn is_probability(value: f32) -> bool {
+    (-1e-4..=1.0001).contains(&value)
+}
+
 /// Compares `model.toml` with what the graphs say of themselves; gives the outputs' indices.
 ///
 /// Messages take paths from the package: the worker's are those of whoever loaded the same bytes first.
@@ -333,7 +433,7 @@ fn check(package: &ModelPackage, infos: &[GraphInfo]) -> Result<OutputIndices, I
     let crop = [Some(3), Some(input.height), Some(input.width)];
     let first = &infos[FIRST];
     match &package.graphs {
-        Graphs::Split { encoder, head } => {
+        Graphs::Split { encoder, head, kinds } => {
             let feature = Some(encoder.feature_length);
             let mut crops = vec![None];
             crops.extend(crop);
@@ -359,22 +459,30 @@ fn check(package: &ModelPackage, infos: &[GraphInfo]) -> Result<OutputIndices, I
                 None => None,
             };
             check_input(package, "head", head, &infos[HEAD], &[None, None, feature], &[0, 1])?;
+            let where_map = match &encoder.where_output {
+                Some(name) => Some(where_output(package, name, &encoder.graph, first)?),
+                None => None,
+            };
+            let kinds = match kinds {
+                Some(kinds) => Some(kinds_output(package, kinds, head, &infos[HEAD])?),
+                None => None,
+            };
             let head = class_output(package, "head.output", &head.output, head, &infos[HEAD])?;
-            Ok(OutputIndices { first: first_output, frame, head })
+            Ok(OutputIndices { first: first_output, frame, where_map, head, kinds })
         }
         Graphs::Whole(graph) => {
             let mut window = vec![None, None];
             window.extend(crop);
             check_input(package, "whole", graph, first, &window, &[0, 1])?;
             let index = class_output(package, "whole.output", &graph.output, graph, first)?;
-            Ok(OutputIndices { first: index, frame: None, head: index })
+            Ok(OutputIndices { first: index, frame: None, where_map: None, head: index, kinds: None })
         }
         Graphs::Frame(graph) => {
             let mut crops = vec![None];
             crops.extend(crop);
             check_input(package, "encoder", graph, first, &crops, &[])?;
             let index = class_output(package, "encoder.output", &graph.output, graph, first)?;
-            Ok(OutputIndices { first: index, frame: Some(index), head: index })
+            Ok(OutputIndices { first: index, frame: Some(index), where_map: None, head: index, kinds: None })
         }
     }
 }
@@ -485,4 +593,49 @@ fn class_output(
         ));
     }
     Ok(index)
+}
+
+/// As [`output`], of a map of each crop.
+fn where_output(package: &ModelPackage, name: &str, graph: &Graph, info: &GraphInfo) -> Result<usize, InferenceError> {
+    let key = "encoder.where_output";
+    let index = output(package, key, name, graph, info)?;
+    let shape = &info.outputs[index].shape;
+    let fits = match shape[..] {
+        [_, Some(rows), Some(columns)] => rows == columns && rows > 0,
+        [_, _, _] => true,
+        _ => false,
+    };
+    if fits {
+        return Ok(index);
+    }
+    Err(package.fault(
+        key,
+        format!("`{name}` of {} is {}, not [N, g, g]", graph.file.path.display(), show_shape(shape)),
+        "Name the output with a square map of each crop",
+    ))
+}
+
+/// As [`output`], of the kinds.
+fn kinds_output(
+    package: &ModelPackage,
+    kinds: &Kinds,
+    graph: &Graph,
+    info: &GraphInfo,
+) -> Result<usize, InferenceError> {
+    let key = "head.kinds_output";
+    let index = output(package, key, &kinds.output, graph, info)?;
+    let (shape, count) = (&info.outputs[index].shape, kinds.names.len());
+    if shape.len() == 2 && shape[1].is_none_or(|given| given == count) {
+        return Ok(index);
+    }
+    Err(package.fault(
+        key,
+        format!(
+            "`{}` of {} is {}, not [N, {count}], one number for each of `kinds`",
+            kinds.output,
+            graph.file.path.display(),
+            show_shape(shape)
+        ),
+        "Name as many kinds as the output has numbers, or name another output",
+    ))
 }

@@ -25,9 +25,12 @@
 //! | | `output` | `sequence`: features `[N, feature_length]`; `frame`: class scores `[N]`, `[N, 1]` or `[N, 2]` | – |
 //! | | `feature_length` | numbers in one crop's feature; only for `sequence`, and needed there | – |
 //! | | `frame_output` | `sequence`: a further output with class scores for each crop | none |
+//! | | `where_output` | `sequence`: a further output, `[N, g, g]` of 0..1: how likely each part of the crop was changed; rows from the top, columns from the left | none |
 //! | `[head]` | `file`, `sha256` | as above | – |
 //! | | `input` | float32 `[N, T, feature_length]`, N free or 1, T free or `frames` | – |
 //! | | `output` | class scores `[N]`, `[N, 1]` or `[N, 2]` | – |
+//! | | `kinds_output` | a further output, `[N, K]` of 0..1: how likely each kind of manipulation is, should the face be fake | none |
+//! | | `kinds` | with `kinds_output`: the K kinds' names, in its order. Known are `"swap"`, `"lips"` and `"generated"`; others are reported as they are written: lower-case letters, digits and `-` | – |
 //! | `[encoder.on.DEVICE]`, `[head.on.DEVICE]`, `[whole.on.DEVICE]` | `file`, `sha256` | what stands in the place of the graph's file on this device (`cpu`, `cuda`, `tensorrt`, `openvino`), such as the same weights in 16 or 8 bits: the same inputs and outputs, float32 as well | none |
 //! | `[whole]` | `file`, `sha256`, `input`, `output` | in the place of encoder *and* head: one graph over `[N, T, 3, height, width]`, N free or 1, T free or `frames`. All crops are computed again for each score, so it is `frames` times slower | – |
 //! | `[output]` | `fake_index` | which of two class scores is the fake class, 0 or 1; 0 if there is only one | – |
@@ -61,6 +64,9 @@ use super::graph::{GraphFile, read_limited};
 use super::places;
 use crate::analysis::cropper::{Alignment, CropSpec};
 use crate::analysis::sampler::ChannelOrder;
+
+/// More kinds of manipulation than this are a mistake.
+const MAX_KINDS: usize = 16;
 
 /// A `model.toml` larger than this is none.
 const MOST_TOML_BYTES: u64 = 1 << 20;
@@ -136,7 +142,7 @@ pub struct Window {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Graphs {
     /// Crops to features, features of a window to a logit.
-    Split { encoder: Encoder, head: Graph },
+    Split { encoder: Encoder, head: Graph, kinds: Option<Kinds> },
     /// Crops of a window to a logit.
     Whole(Graph),
     /// Each crop to a logit.
@@ -150,6 +156,16 @@ pub struct Encoder {
     pub feature_length: usize,
     /// Output with class scores for each crop.
     pub frame_output: Option<String>,
+    /// Output that says of each part of the crop how likely it was changed.
+    pub where_output: Option<String>,
+}
+
+/// How likely each kind of manipulation is, as a further output of the head says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kinds {
+    pub output: String,
+    /// In the output's order.
+    pub names: Vec<String>,
 }
 
 /// One graph.
@@ -252,7 +268,7 @@ struct ModelToml {
     input: Input,
     window: WindowTable,
     encoder: Option<EncoderTable>,
-    head: Option<GraphTable>,
+    head: Option<HeadTable>,
     whole: Option<GraphTable>,
     output: Output,
     #[serde(default)]
@@ -292,6 +308,20 @@ struct EncoderTable {
     output: String,
     feature_length: Option<usize>,
     frame_output: Option<String>,
+    where_output: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeadTable {
+    file: String,
+    sha256: String,
+    #[serde(default)]
+    on: BTreeMap<Device, FileTable>,
+    input: String,
+    output: String,
+    kinds_output: Option<String>,
+    kinds: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -396,6 +426,14 @@ impl ModelPackage {
         self
     }
 
+    /// Names of the kinds of manipulation that the model tells apart; none where it does not.
+    pub fn kinds(&self) -> &[String] {
+        match &self.graphs {
+            Graphs::Split { kinds: Some(kinds), .. } => &kinds.names,
+            _ => &[],
+        }
+    }
+
     /// `name@version`, as reports carry it.
     pub fn full_name(&self) -> String {
         format!("{}@{}", self.name, self.version)
@@ -416,14 +454,14 @@ impl Graphs {
     /// All files, in the order in which the worker knows them.
     pub fn all(&self) -> Vec<&Graph> {
         match self {
-            Self::Split { encoder, head } => vec![&encoder.graph, head],
+            Self::Split { encoder, head, .. } => vec![&encoder.graph, head],
             Self::Whole(graph) | Self::Frame(graph) => vec![graph],
         }
     }
 
     fn all_mut(&mut self) -> Vec<&mut Graph> {
         match self {
-            Self::Split { encoder, head } => vec![&mut encoder.graph, head],
+            Self::Split { encoder, head, .. } => vec![&mut encoder.graph, head],
             Self::Whole(graph) | Self::Frame(graph) => vec![graph],
         }
     }
@@ -515,10 +553,7 @@ impl Check<'_> {
                 "Give [low, high] with low < high",
             ));
         }
-        let is_word = |word: &str| {
-            !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        };
-        if !input.feature.split('-').all(is_word) {
+        if !is_name(&input.feature) {
             return Err(self.fault(
                 "input.feature",
                 format!("`{}` is no name of a feature", input.feature),
@@ -548,7 +583,7 @@ impl Check<'_> {
         &self,
         kind: Kind,
         encoder: Option<EncoderTable>,
-        head: Option<GraphTable>,
+        head: Option<HeadTable>,
         whole: Option<GraphTable>,
     ) -> Result<Graphs, InferenceError> {
         match (kind, encoder, head, whole) {
@@ -561,16 +596,22 @@ impl Check<'_> {
                     ));
                 };
                 self.range("encoder.feature_length", feature_length, 1, 1 << 16)?;
-                let head = self.graph("head", head)?;
-                let frame_output = encoder.frame_output.clone();
+                let kinds = self.kinds(&head)?;
+                let head = self.graph("head", head.into())?;
+                let (frame_output, where_output) = (encoder.frame_output.clone(), encoder.where_output.clone());
                 let graph = self.graph("encoder", encoder.into())?;
-                Ok(Graphs::Split { encoder: Encoder { graph, feature_length, frame_output }, head })
+                Ok(Graphs::Split {
+                    encoder: Encoder { graph, feature_length, frame_output, where_output },
+                    head,
+                    kinds,
+                })
             }
             (Kind::Sequence, None, None, Some(whole)) => Ok(Graphs::Whole(self.graph("whole", whole)?)),
             (Kind::Frame, Some(encoder), None, None) => {
                 for (key, given) in [
                     ("encoder.feature_length", encoder.feature_length.is_some()),
                     ("encoder.frame_output", encoder.frame_output.is_some()),
+                    ("encoder.where_output", encoder.where_output.is_some()),
                 ] {
                     if given {
                         return Err(self.fault(
@@ -593,6 +634,33 @@ impl Check<'_> {
                 "Add or remove the tables, or set kind = \"sequence\"",
             )),
         }
+    }
+
+    fn kinds(&self, head: &HeadTable) -> Result<Option<Kinds>, InferenceError> {
+        let (output, names) = match (&head.kinds_output, &head.kinds) {
+            (None, None) => return Ok(None),
+            (Some(output), Some(names)) => (output.clone(), names.clone()),
+            (Some(_), None) => {
+                return Err(self.fault("head.kinds", "it is missing", "Name the kinds that `kinds_output` speaks of"));
+            }
+            (None, Some(_)) => {
+                return Err(self.fault("head.kinds_output", "it is missing", "Name the output, or remove `kinds`"));
+            }
+        };
+        self.range("head.kinds", names.len(), 1, MAX_KINDS)?;
+        for (index, name) in names.iter().enumerate() {
+            if !is_name(name) {
+                return Err(self.fault(
+                    "head.kinds",
+                    format!("`{name}` is no name of a kind"),
+                    "Use lower-case letters and digits, with `-` between words, such as \"swap\"",
+                ));
+            }
+            if names[..index].contains(name) {
+                return Err(self.fault("head.kinds", format!("`{name}` stands there twice"), "Name each kind once"));
+            }
+        }
+        Ok(Some(Kinds { output, names }))
     }
 
     fn graph(&self, table: &str, graph: GraphTable) -> Result<Graph, InferenceError> {
@@ -648,4 +716,17 @@ impl From<EncoderTable> for GraphTable {
         let EncoderTable { file, sha256, on, input, output, .. } = table;
         Self { file, sha256, on, input, output }
     }
+}
+
+impl From<HeadTable> for GraphTable {
+    fn from(table: HeadTable) -> Self {
+        let HeadTable { file, sha256, on, input, output, .. } = table;
+        Self { file, sha256, on, input, output }
+    }
+}
+
+/// Lower-case letters and digits, with `-` between words.
+fn is_name(name: &str) -> bool {
+    name.split('-')
+        .all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()))
 }

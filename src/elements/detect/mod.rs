@@ -24,9 +24,12 @@
 //! stand back behind all others, also those of other programs: frames go on first.
 
 mod background;
+mod engine;
 mod gate;
 mod imp;
 mod loading;
+mod properties;
+mod publisher;
 mod settings;
 mod stats;
 mod threads;

@@ -200,9 +200,14 @@ fn flushes_jumps_and_new_caps_empty_the_window() {
 
     let mut rig = Rig::new("mode=sync");
     assert_eq!(warm(&mut rig, 0), 4);
-    assert_eq!(fill(&mut rig, 200), 1, "a jump ahead");
-    assert_eq!(warm(&mut rig, 201), 4);
-    assert_eq!(fill(&mut rig, 3), 1, "a jump back");
+    // Two frames elsewhere may be stray ones.
+    let jump = |rig: &mut Rig, from| {
+        assert!((from..from + 2).all(|index| meta::read(&rig.push(index, RED)).is_none()));
+        fill(rig, from + 2)
+    };
+    assert_eq!(jump(&mut rig, 200), 1, "a jump ahead");
+    assert_eq!(warm(&mut rig, 203), 4);
+    assert_eq!(jump(&mut rig, 3), 1, "a jump back");
 
     assert_eq!(warm(&mut rig, 10), 4);
     rig.harness.push_event(gst::event::FlushStart::new());
@@ -221,7 +226,7 @@ fn flushes_jumps_and_new_caps_empty_the_window() {
 fn ids_are_never_used_twice_in_a_stream() {
     let mut rig = Rig::new("mode=sync");
     let first = report(&rig.push(0, RED)).faces[0].track_id;
-    let second = report(&rig.push(500, RED)).faces[0].track_id;
+    let second = (500..503).filter_map(|index| meta::read(&rig.push(index, RED))).last().unwrap().faces[0].track_id;
     assert!(second > first, "{second} after {first}");
 }
 

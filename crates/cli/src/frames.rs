@@ -16,13 +16,16 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// The frame in `sample`, and its moment; `None` for filler that is no picture.
+    /// The frame in `sample`, and its moment; `None` for filler that is no picture, and for a stray frame.
     ///
     /// # Errors
     /// If the sample is not one of [`frame::caps`].
     pub fn next(&mut self, sample: &gst::Sample) -> Result<Option<(Moment, Frame)>> {
         let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps()) else { return Ok(None) };
         if buffer.flags().contains(gst::BufferFlags::GAP) {
+            if let Some(pts) = buffer.pts() {
+                self.timeline.skip(pts.nseconds(), buffer.duration().map(gst::ClockTime::nseconds));
+            }
             return Ok(None);
         }
         let mut resized = false;
@@ -41,7 +44,9 @@ impl Frames {
         }
         let (_, info) = self.caps.as_ref().expect("set right above");
         let duration = buffer.duration().map(gst::ClockTime::nseconds);
-        let mut moment = self.timeline.next(buffer.pts().map(gst::ClockTime::nseconds), duration);
+        let Some(mut moment) = self.timeline.next(buffer.pts().map(gst::ClockTime::nseconds), duration) else {
+            return Ok(None);
+        };
         moment.jump |= resized;
         let mapped = gst_video::VideoFrame::from_buffer_readable(buffer, info)
             .map_err(|_| anyhow::anyhow!("a frame's memory cannot be read as {}", info.format()))?;

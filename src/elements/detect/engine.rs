@@ -1,6 +1,5 @@
 //! Who analyses: idle, the streaming thread or a thread of its own; how models are loaded, swapped and loaded once more.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gst::subclass::prelude::*;
@@ -14,14 +13,14 @@ use super::publisher::{Readiness, latency_for};
 use super::settings::{Found, Settings};
 use super::stats::Stage;
 use super::threads::{self, Priority};
-use super::timeline::Timeline;
+use super::timeline::{Moment, Timeline};
 use super::{Device, FaceSource, upstream};
 use crate::elements::frame;
 use deepfake_engine::analysis::analyzer::Analyzer;
 use deepfake_engine::analysis::window::Grid;
 use deepfake_engine::analysis::{AnalysisError, surviving};
 use deepfake_engine::inference::Model;
-use deepfake_report::{FrameReport, meta};
+use deepfake_report::FrameReport;
 
 /// How long EOS waits for the frames that are still being analysed beside the stream.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
@@ -29,6 +28,8 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct State {
     pub(super) info: Option<VideoInfo>,
     pub(super) timeline: Timeline,
+    /// What turns PTS into running time; `None` while it does not.
+    pub(super) segment: Option<gst::FormattedSegment<gst::ClockTime>>,
     /// Which frames are due; `None` while there is no model.
     pub(super) grid: Option<Grid>,
     pub(super) engine: Engine,
@@ -45,6 +46,19 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Where a buffer stands in running time; `None` for one that is stamped wrongly.
+    fn moment(&mut self, buffer: &gst::BufferRef) -> Option<Moment> {
+        let time = match (buffer.pts(), &self.segment) {
+            (Some(pts), Some(segment)) => match segment.to_running_time_full(pts) {
+                Some(gst::Signed::Negative(_)) => return None,
+                Some(gst::Signed::Positive(time)) => Some(time),
+                None => None,
+            },
+            (pts, _) => pts,
+        };
+        self.timeline.next(time.map(gst::ClockTime::nseconds), buffer.duration().map(gst::ClockTime::nseconds))
+    }
+
     /// Nobody waits any more for the model that is being loaded. Returns those of its kind that are loaded, to be let go.
     pub(super) fn supersede(&mut self) -> Vec<Loading<Box<Model>>> {
         self.superseded.extend(self.next_model.take().map(|next| next.loading));
@@ -282,16 +296,21 @@ impl DeepfakeDetect {
         }
     }
 
-    /// Takes a frame in: analyses it if it is due, or has it analysed. Returns how long that was waited for.
-    pub(super) fn take(&self, buffer: &gst::BufferRef, arrived: Instant) -> Result<Duration, gst::FlowError> {
+    /// Takes a frame in: analyses it if it is due, or has it analysed. Returns how long that was waited for; `None` for a stray
+    /// frame, which changes nothing.
+    pub(super) fn take(&self, buffer: &gst::BufferRef, arrived: Instant) -> Result<Option<Duration>, gst::FlowError> {
         let moment = {
             let mut guard = self.state();
-            let Some(state) = guard.as_mut() else { return Ok(Duration::ZERO) };
-            let pts = buffer.pts().map(gst::ClockTime::nseconds);
-            state.timeline.next(pts, buffer.duration().map(gst::ClockTime::nseconds))
+            let Some(state) = guard.as_mut() else { return Ok(Some(Duration::ZERO)) };
+            state.moment(buffer)
+        };
+        let Some(moment) = moment else {
+            gst::debug!(CAT, imp = self, "the frame at {:?} is elsewhere, and is not analysed", buffer.pts());
+            return Ok(None);
         };
         if moment.jump {
             gst::info!(CAT, imp = self, "the stream jumps to {}", gst::ClockTime::from_nseconds(moment.pts));
+            self.live().stats.jumps += 1;
             self.forget();
         }
         self.take_revival();
@@ -299,10 +318,10 @@ impl DeepfakeDetect {
         // No lock is held during the analysis, since it posts messages.
         let (engine, info) = {
             let mut guard = self.state();
-            let Some(state) = guard.as_mut() else { return Ok(Duration::ZERO) };
+            let Some(state) = guard.as_mut() else { return Ok(Some(Duration::ZERO)) };
             let Some(info) = &state.info else { return Err(gst::FlowError::NotNegotiated) };
             if !state.grid.as_mut().is_some_and(|grid| grid.take(moment.pts)) {
-                return Ok(Duration::ZERO);
+                return Ok(Some(Duration::ZERO));
             }
             (std::mem::replace(&mut state.engine, Engine::Away), info.clone())
         };
@@ -310,7 +329,7 @@ impl DeepfakeDetect {
         if let Some(state) = self.state().as_mut() {
             state.engine = engine;
         }
-        result
+        result.map(Some)
     }
 
     /// Analyses a frame, or hands it to the analysis thread. Gives the engine back, and how long the analysis was waited for.
@@ -386,7 +405,40 @@ impl DeepfakeDetect {
         self.publish(analyzer, result, took, &settings, is_stale)
     }
 
-    /// A new stream, segment or size: nothing seen before belongs to what comes.
+    /// A new segment. Only one that means other times is a new stream.
+    pub(super) fn set_segment(&self, segment: &gst::Segment) {
+        let new = segment.downcast_ref::<gst::ClockTime>();
+        let meaning = |segment: &gst::FormattedSegment<gst::ClockTime>| {
+            (segment.rate(), segment.base(), segment.offset(), segment.start(), segment.time())
+        };
+        let changed = {
+            let mut guard = self.state();
+            let Some(state) = guard.as_mut() else { return };
+            let old = std::mem::replace(&mut state.segment, new.cloned());
+            old.as_ref().map(meaning) != new.map(meaning)
+        };
+        if changed {
+            gst::debug!(CAT, imp = self, "new segment {segment:?}");
+            self.reset();
+        }
+    }
+
+    /// There is no picture from `pts` on, for so long: time goes on without one.
+    pub(super) fn skip(&self, pts: Option<gst::ClockTime>, duration: Option<gst::ClockTime>) {
+        if let Some(state) = self.state().as_mut()
+            && let Some(pts) = pts
+        {
+            let time = match &state.segment {
+                Some(segment) => segment.to_running_time(pts),
+                None => Some(pts),
+            };
+            if let Some(time) = time {
+                state.timeline.skip(time.nseconds(), duration.map(gst::ClockTime::nseconds));
+            }
+        }
+    }
+
+    /// A new stream or size: nothing seen before belongs to what comes.
     pub(super) fn reset(&self) {
         if let Some(state) = self.state().as_mut() {
             state.timeline.reset();
@@ -437,18 +489,27 @@ fn analyze_buffer(
     analyzer: &mut Analyzer,
     buffer: &gst::BufferRef,
     info: &VideoInfo,
-    pts: u64,
+    time: u64,
     face_source: FaceSource,
 ) -> Result<FrameReport, AnalysisError> {
     let mapped = VideoFrameRef::from_buffer_ref_readable(buffer, info).map_err(|_| AnalysisError::Unreadable)?;
-    let view = frame::view(&mapped, pts)?;
+    let view = frame::view(&mapped, time)?;
     let given = (face_source == FaceSource::Upstream).then(|| upstream::faces(buffer));
-    analyzer.analyze(&view, given.as_deref())
+    let mut report = analyzer.analyze(&view, given.as_deref())?;
+    // The analysis knows running time only.
+    let to_pts = |at: u64| buffer.pts().map_or(at, |pts| pts.nseconds().saturating_sub(time.saturating_sub(at)));
+    report.pts = to_pts(time);
+    for face in &mut report.faces {
+        face.window_start = face.window_start.map(to_pts);
+        face.window_end = face.window_end.map(to_pts);
+    }
+    Ok(report)
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::Arc;
     use std::sync::atomic::Ordering;
 
     use gst_check::Harness;
@@ -457,6 +518,7 @@ mod tests {
     use deepfake_engine::inference::graph::GraphFile;
     use deepfake_engine::inference::testing::Fragile;
     use deepfake_engine::inference::{InferenceError, ModelPackage};
+    use deepfake_report::meta;
 
     #[test]
     fn a_pools_buffer_can_take_metadata_while_its_pixels_are_analysed() {

@@ -123,6 +123,7 @@ impl BaseTransformImpl for DeepfakeDetect {
         *self.state() = Some(State {
             info: None,
             timeline: Timeline::default(),
+            segment: None,
             grid,
             engine,
             model: settings.model,
@@ -168,7 +169,12 @@ impl BaseTransformImpl for DeepfakeDetect {
 
     fn sink_event(&self, event: gst::Event) -> bool {
         match event.view() {
-            gst::EventView::FlushStop(_) | gst::EventView::StreamStart(_) | gst::EventView::Segment(_) => self.reset(),
+            gst::EventView::FlushStop(_) | gst::EventView::StreamStart(_) => self.reset(),
+            gst::EventView::Segment(event) => self.set_segment(event.segment()),
+            gst::EventView::Gap(event) => {
+                let (pts, duration) = event.get();
+                self.skip(Some(pts), duration);
+            }
             gst::EventView::Eos(_) => {
                 self.drain();
                 self.reset();
@@ -211,7 +217,17 @@ impl BaseTransformImpl for DeepfakeDetect {
     fn transform_ip(&self, buffer: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
         let arrived = Instant::now();
         let is_gap = buffer.flags().contains(gst::BufferFlags::GAP);
-        let waited = if is_gap { Duration::ZERO } else { self.take(buffer, arrived)? };
+        let waited = if is_gap {
+            self.skip(buffer.pts(), buffer.duration());
+            Duration::ZERO
+        } else if let Some(waited) = self.take(buffer, arrived)? {
+            waited
+        } else {
+            let mut live = self.live();
+            live.stats.frames += 1;
+            live.stats.strays += 1;
+            return if live.failed { Err(gst::FlowError::Error) } else { Ok(gst::FlowSuccess::Ok) };
+        };
         let latest = {
             let live = self.live();
             if live.failed {

@@ -13,6 +13,10 @@ pub struct Stats {
     pub shed: u64,
     /// Frames whose analysis failed.
     pub failed: u64,
+    /// Frames whose time was elsewhere than the stream; they passed unanalysed.
+    pub strays: u64,
+    /// How often the stream went on elsewhere.
+    pub jumps: u64,
     /// Faces reported, a face in a frame counted once.
     pub faces: u64,
     /// Faces followed in the newest analysed frame.
@@ -84,6 +88,8 @@ impl Stats {
             .field("analysed", self.analysed)
             .field("shed", self.shed)
             .field("failed", self.failed)
+            .field("strays", self.strays)
+            .field("jumps", self.jumps)
             .field("faces", self.faces)
             .field("tracks", self.tracks)
             .field("alerts", self.alerts)

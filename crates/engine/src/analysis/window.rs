@@ -6,6 +6,9 @@ use ndarray::ArrayView2;
 
 use crate::inference::Encoded;
 
+/// Frames so far back are out of order, not of another time.
+const MAX_BACK_SECONDS: f64 = 0.5;
+
 /// Says which frames are due, so that feeds of 25, 30, 50 and 60 fps mean the same to a model.
 ///
 /// Time is cut into slots of 1/rate seconds; the first frame of each slot is due.
@@ -24,25 +27,26 @@ impl Grid {
         Self { rate_hz, position: None }
     }
 
-    /// Whether the frame at `pts` (ns) is due, and if so takes its slot. Time that runs backwards begins a new grid.
+    /// Whether the frame at `pts` (ns) is due, and if so takes its slot. A frame up to half a second back is not; time that runs
+    /// further back begins a new grid.
     pub fn take(&mut self, pts: u64) -> bool {
         let Some((origin, taken)) = self.position else {
             self.position = Some((pts, 0));
             return true;
         };
-        let Some(passed) = pts.checked_sub(origin) else {
-            self.position = Some((pts, 0));
-            return true;
-        };
         // Half a microsecond of grace: PTS are rounded to whole nanoseconds, or to 90 kHz ticks before that.
-        let slot = ((passed as f64 + 500.0) * self.rate_hz / 1e9) as u64;
-        if slot < taken {
+        let passed = if pts >= origin { (pts - origin) as f64 } else { -((origin - pts) as f64) };
+        let slot = ((passed + 500.0) * self.rate_hz / 1e9).floor();
+        let ahead = slot - taken as f64;
+        if ahead < -(MAX_BACK_SECONDS * self.rate_hz).ceil() {
             self.position = Some((pts, 0));
             return true;
         }
-        let due = slot > taken;
-        self.position = Some((origin, slot));
-        due
+        if ahead <= 0.0 {
+            return false;
+        }
+        self.position = Some((origin, slot as u64));
+        true
     }
 
     pub fn reset(&mut self) {
@@ -170,6 +174,17 @@ mod tests {
         assert!(!grid.take(5 * SECOND + 1_000_000));
         assert!(grid.take(SECOND));
         assert!(grid.take(SECOND + SECOND / 10));
+    }
+
+    #[test]
+    fn frames_out_of_order_take_no_slot_twice() {
+        let mut grid = Grid::new(10.0);
+        assert!(grid.take(5 * SECOND));
+        assert!(!grid.take(5 * SECOND - 1));
+        assert!(grid.take(5 * SECOND + SECOND / 10));
+        assert!(!grid.take(5 * SECOND - SECOND / 3));
+        assert!(!grid.take(5 * SECOND + SECOND / 10));
+        assert!(grid.take(5 * SECOND + SECOND / 5));
     }
 
     proptest! {

@@ -25,7 +25,7 @@ from .recipe import Recipe
 from .workspace import Workspace, whole
 
 # Dev has no generated heads: one maker's are kept back to measure on.
-SMALL = replace(l40.RECIPE, size=112, encoder_steps=400, leave_out="EDTalk")
+SMALL = replace(l40.RECIPE, size=112, encoder_steps=400, leave_out="EDTalk", begin_with="", teacher="", vae_share=0.0)
 WHOLE = "all of it"
 DEAF = "all of it, then what the Laplacian says thrown away"
 VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {
@@ -35,7 +35,7 @@ VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {
     "no pairs": partial(replace, paired=0),
     "no codecs": partial(replace, codecs=0),
     "with agreement": partial(replace, agreement=2.0),
-    "with generated heads": partial(replace, lonely_fakes=1),
+    "no generated heads": partial(replace, lonely_fakes=0),
     "no photographs": partial(replace, still_share=0.0),
     "no masks": partial(replace, mask_weight=0.0),
     "colours only": partial(replace, encoder=partial(l40.Encoder, laplacian=False)),

@@ -36,8 +36,8 @@ class Clips(Dataset):
 
     def __init__(self, tracks: list[Track], augment: ClipAugment, recipe: Recipe) -> None:
         self.augment, self.recipe = augment, recipe
-        length = recipe.window_frames
-        spans = [(track, windows(track.crops, length, length // 2, recipe.least_frames)) for track in tracks]
+        length, every = recipe.window_frames, recipe.crops_every
+        spans = [(track, windows(track.crops // every, length, length // 2, recipe.least_frames)) for track in tracks]
         self.entries = [(track, spans) for track, spans in spans if spans]
 
     def __len__(self) -> int:
@@ -45,7 +45,9 @@ class Clips(Dataset):
 
     def __getitem__(self, item: int) -> np.ndarray:
         track, spans = self.entries[item]
-        return at_model_size(track, slice(0, spans[-1].stop), self.augment, self.recipe)[:: self.recipe.dev_every]
+        every = self.recipe.crops_every
+        index = slice(0, spans[-1].stop * every, every)
+        return at_model_size(track, index, self.augment, self.recipe)[:: self.recipe.dev_every]
 
 
 Scored = list[tuple[Track, np.ndarray, float]]  # clip, logits of its windows, mean frame logit

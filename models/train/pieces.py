@@ -71,7 +71,7 @@ def as_bytes(value: str | bytes) -> np.ndarray:
 
 
 def encoded(crop: np.ndarray) -> bytes:
-    done, data = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    done, data = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444])
     if not done:
         raise DataError("OpenCV could not write a JPEG")
     return data.tobytes()

@@ -44,6 +44,7 @@ class Recipe:
 
     # Head: windows of cached features.
     feature_rounds: int = 2  # differently augmented windows cached for each pair
+    feature_pairs: int = later(0)  # only so many of the pairs, drawn once; 0: all
     head_epochs: int = 12
     head_batch: int = 64
     head_rate: float = 4e-4
@@ -82,6 +83,8 @@ class Recipe:
     base_crops: int = later(8)  # crops of each side of a pair in a round
     base_pairs: int = later(0)  # only so many of the pairs, drawn once; 0: all
     base_epochs: int = later(30)
+
+    crops_every: int = later(1)  # live, only every n-th point of the 15 Hz grid is judged: `rate_hz` says the same
 
     # On dev only every n-th crop is looked at: for models without a head, whose mean over eight crops is near the one over forty.
     dev_every: int = later(1)

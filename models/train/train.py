@@ -383,6 +383,9 @@ class WindowPairs(Dataset):
 
     def __init__(self, pairs: Pairs, recipe: Recipe, number: int) -> None:
         self.pairs, self.order, self.recipe, self.number = pairs, pairs.each_once(), recipe, number
+        if recipe.feature_pairs:
+            chosen = np.random.default_rng(recipe.seed).permutation(len(self.order))[: recipe.feature_pairs]
+            self.order = [self.order[i] for i in chosen]
 
     def __len__(self) -> int:
         return len(self.order)
@@ -397,7 +400,7 @@ def cache_features(work: Workspace, train: list[Track], workers: int) -> None:
     recipe = work.recipe
     encoder = trained_encoder(work)
     pairs = Pairs.of(recipe, train, recipe.window_frames)
-    count = len(pairs.each_once())
+    count = len(WindowPairs(pairs, recipe, 0))
     width = encode(encoder, np.zeros((1, recipe.size, recipe.size, 3), np.uint8))[0].shape[1]
     shape = (count, 2, recipe.window_frames, width)
     missing = [r for r in range(recipe.feature_rounds) if not work.path(f"features/round-{r:02d}.npy").is_file()]

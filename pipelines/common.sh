@@ -3,7 +3,9 @@
 # Some variables are for those scripts only.
 # shellcheck disable=SC2034
 
-model='' device='' log='' retry=''
+model='' device='' log='' retry='' timeout=10
+# Whether the end of the stream is a disconnect: yes for sources that have none of their own.
+live=''
 # More properties of deepfakelog.
 log_properties=()
 
@@ -34,6 +36,10 @@ common_option() {
         retry=$(value_of "$@")
         [[ $retry =~ ^[0-9]+$ ]] || die "--retry $retry: not a number of seconds"
         ;;
+    --timeout)
+        timeout=$(value_of "$@")
+        [[ $timeout =~ ^[0-9]+$ ]] || die "--timeout $timeout: not a number of seconds"
+        ;;
     -h | --help)
         usage
         exit
@@ -42,7 +48,7 @@ common_option() {
     esac
 }
 
-# A text as a value that gst-launch-1.0 takes letter by letter, whatever spaces and quotes are in it.
+# A text as a value that gst-launch-1.0 takes verbatim, whatever spaces and quotes are in it.
 quoted() {
     local text=${1//\\/\\\\}
     printf '"%s"' "${text//\"/\\\"}"
@@ -93,11 +99,18 @@ need() {
     done
 }
 
+# set_watchdog: sets the array `watchdog` to an element that ends the pipeline when nothing has come for --timeout seconds.
+set_watchdog() {
+    watchdog=()
+    [ "$timeout" -eq 0 ] || watchdog=('!' watchdog name=stalled "timeout=${timeout}000")
+}
+
 # set_analysis PROPERTY=VALUE...: sets the array `analysis` to the elements that every script has in its middle,
 # deepfakedetect with these properties, deepfakelog if wanted, and deepfakeoverlay.
 set_analysis() {
-    # The queues give decoder, analysis, and encoder or sink a thread each.
-    analysis=(videoconvert '!' queue '!' deepfakedetect "$@")
+    # Pictures that are stored turned, as phones do, are put upright. The queues give decoder, analysis, and encoder
+    # or sink a thread each.
+    analysis=(videoconvert '!' videoflip video-direction=auto '!' queue '!' deepfakedetect "$@")
     [ -z "$model" ] || analysis+=("model=$(quoted "$model")")
     [ -z "$device" ] || analysis+=("device=$device")
     [ -z "$log" ] || analysis+=('!' deepfakelog "location=$(quoted "$log")" "${log_properties[@]}")
@@ -115,15 +128,64 @@ set_encoder() {
     fi
 }
 
-# Runs the pipeline; Ctrl-C ends the stream properly, so that files can be played. With --retry, a pipeline that
-# fails (server gone, network down) is started again.
+# Runs the pipeline and returns its exit status in `status`. Ctrl-C and SIGTERM end the stream properly, so that files
+# can be played; then `stopped` is set. With --retry, a pipeline that fails (server gone, network down) is started
+# again, and one of a live source also when the other side ends the stream.
 run() {
     local options=(--eos-on-shutdown)
     # Then the standard output is for lines alone.
     case $log in - | stdout) options+=(--quiet) ;; esac
-    [ -n "$retry" ] || exec gst-launch-1.0 "${options[@]}" "$@"
-    until gst-launch-1.0 "${options[@]}" "$@"; do
-        printf '%s: starting again in %s s\n' "${0##*/}" "$retry" >&2
-        sleep "$retry"
+    stopped='' child=''
+    trap stop INT TERM HUP
+    while [ -z "$stopped" ]; do
+        # In a session of its own, so that Ctrl-C reaches it once, from here. A shell's background process would ignore
+        # it until it has set a handler.
+        env --default-signal=INT,QUIT setsid gst-launch-1.0 "${options[@]}" "$@" 2> >(explain) &
+        child=$!
+        await
+        [ -z "$stopped" ] && [ -n "$retry" ] || break
+        [ "$status" -ne 0 ] || [ -n "$live" ] || break
+        [ "$status" -ne 0 ] || say 'the other side has ended the stream'
+        say "starting again in $retry s"
+        env --default-signal=INT sleep "$retry" &
+        child=$!
+        await
+    done
+}
+
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+
+# Waits for `child`. A trapped signal makes `wait` return early: then once more.
+await() {
+    local waited
+    status=0
+    while :; do
+        interrupted='' waited=0
+        wait "$child" || waited=$?
+        # 127: it was waited for already.
+        [ "$waited" -eq 127 ] || status=$waited
+        [ -n "$interrupted" ] || return 0
+    done
+}
+
+# Ends `child`: properly, or after ten seconds by force.
+stop() {
+    # `timeout` and others send the same signal once more, to the whole group.
+    trap '' INT TERM HUP
+    stopped=yes interrupted=yes
+    [ -n "$child" ] || exit 130
+    kill -INT "$child" 2>/dev/null || true
+    timeout 10 tail --pid="$child" --sleep-interval=0.1 --follow /dev/null || kill -KILL "$child" 2>/dev/null || true
+}
+
+# Passes on what gst-launch-1.0 complains of, with the cause where its own words do not tell.
+explain() {
+    local line
+    while IFS= read -r line; do
+        printf '%s\n' "$line" >&2
+        case $line in
+        *'GstWatchdog:stalled: Watchdog triggered') say "nothing has come from the other side for $timeout s (see --timeout)" ;;
+        *'reason not-linked'*) say 'there is no video in it, or none that can be decoded' ;;
+        esac
     done
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # An HLS stream, live or recorded, in a window, with boxes and verdicts.
 #
-#   uridecodebin3 ! videoconvert ! deepfakedetect [! deepfakelog] ! deepfakeoverlay ! videoconvert ! autovideosink
+#   uridecodebin3 ! watchdog ! videoconvert ! videoflip ! deepfakedetect [! deepfakelog] ! deepfakeoverlay
+#       ! videoconvert ! autovideosink
 #
 # usage: hls.sh [OPTION]... URL
 #
@@ -10,6 +11,7 @@
 #   --log FILE       also write the reports as JSON Lines (- for the standard output)
 #   --model NAME|DIR, --device auto|cpu|cuda|tensorrt|openvino   as deepfakedetect has them
 #   --retry SECONDS  when the connection breaks, connect again after this time
+#   --timeout SECONDS  give up when nothing has come for so long (default 10; 0 = never)
 set -euo pipefail
 # shellcheck source=pipelines/common.sh
 . "$(dirname "$0")/common.sh"
@@ -26,7 +28,9 @@ done
 read -ra sink_elements <<<"$sink"
 
 find_plugin
-need uridecodebin3 souphttpsrc
+need uridecodebin3 souphttpsrc watchdog
 set_analysis mode=auto
+set_watchdog
 
-run uridecodebin3 "uri=$(quoted "$url")" ! "${analysis[@]}" ! videoconvert ! "${sink_elements[@]}"
+run uridecodebin3 "uri=$(quoted "$url")" "${watchdog[@]}" ! "${analysis[@]}" ! videoconvert ! "${sink_elements[@]}"
+exit "$status"

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Four channels in one picture, each with its own boxes and verdicts.
 #
-#   uridecodebin ! videoconvert ! deepfakedetect [! deepfakelog] ! deepfakeoverlay ! videoscale ! compositor.sink_0
-#   uridecodebin ! …                                                                            ! compositor.sink_1
-#   uridecodebin ! …                                                                            ! compositor.sink_2
-#   uridecodebin ! …                                                                            ! compositor.sink_3
+#   uridecodebin [! watchdog] ! videoconvert ! videoflip ! deepfakedetect [! deepfakelog] ! deepfakeoverlay
+#       ! videoscale ! compositor.sink_0
+#   uridecodebin ! … ! compositor.sink_1
+#   uridecodebin ! … ! compositor.sink_2
+#   uridecodebin ! … ! compositor.sink_3
 #       compositor ! videoconvert ! autovideosink
 #
 # usage: mosaic.sh [OPTION]... A B C D
@@ -14,7 +15,8 @@
 #   --sink ELEMENTS  what to do with the picture, in the words of gst-launch-1.0 (default autovideosink)
 #   --log PREFIX     also write the reports of the channels to PREFIX-1.jsonl … PREFIX-4.jsonl
 #   --model NAME|DIR, --device auto|cpu|cuda|tensorrt|openvino   as deepfakedetect has them
-#   --retry SECONDS  when a channel breaks, start again after this time
+#   --retry SECONDS  when a channel breaks, or all have ended and one of them is live, start again after this time
+#   --timeout SECONDS  of a live channel: give up when nothing has come for so long (default 10; 0 = never)
 #
 # The overlay comes before the compositor, which drops metadata. The four share one copy of the model.
 set -euo pipefail
@@ -47,12 +49,21 @@ for number in 0 1 2 3; do
     uri=$(uri_of "${channels[number]}")
     log=${prefix:+$prefix-$((number + 1)).jsonl}
     set_analysis mode=auto
+    watchdog=()
+    case $uri in
+    rtsp*://* | srt://* | udp://* | rtmp*://*)
+        live=yes
+        need watchdog
+        set_watchdog
+        ;;
+    esac
     # Scaled without change of shape, with black borders.
     pipeline+=(
-        uridecodebin "uri=$(quoted "$uri")" ! "${analysis[@]}"
+        uridecodebin "uri=$(quoted "$uri")" "${watchdog[@]}" ! "${analysis[@]}"
         ! videoscale add-borders=true ! "video/x-raw,width=$width,height=$height,pixel-aspect-ratio=1/1"
         ! "mosaic.sink_$number"
     )
 done
 
 run "${pipeline[@]}"
+exit "$status"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # An RTSP camera in a window, with boxes and verdicts.
 #
-#   rtspsrc ! decodebin ! videoconvert ! deepfakedetect [! deepfakelog] ! deepfakeoverlay ! videoconvert ! autovideosink
+#   rtspsrc ! watchdog ! decodebin ! videoconvert ! videoflip ! deepfakedetect [! deepfakelog] ! deepfakeoverlay
+#       ! videoconvert ! autovideosink
 #
 # usage: rtsp.sh [OPTION]... URL
 #
@@ -10,7 +11,8 @@
 #   --sink ELEMENTS  what to do with the picture, in the words of gst-launch-1.0 (default autovideosink)
 #   --log FILE       also write the reports as JSON Lines (- for the standard output)
 #   --model NAME|DIR, --device auto|cpu|cuda|tensorrt|openvino   as deepfakedetect has them
-#   --retry SECONDS  when the connection breaks, connect again after this time
+#   --retry SECONDS  when the connection breaks or the other side ends the stream, connect again after this time
+#   --timeout SECONDS  give up when nothing has come for so long (default 10; 0 = never)
 set -euo pipefail
 # shellcheck source=pipelines/common.sh
 . "$(dirname "$0")/common.sh"
@@ -28,9 +30,12 @@ done
 read -ra sink_elements <<<"$sink"
 
 find_plugin
-need rtspsrc
+need rtspsrc watchdog
 set_analysis mode=auto
+set_watchdog
+live=yes
 
 # The filter leaves out the camera's sound.
-run rtspsrc "location=$(quoted "$url")" "latency=$latency" ! application/x-rtp,media=video ! decodebin \
-    ! "${analysis[@]}" ! videoconvert ! "${sink_elements[@]}"
+run rtspsrc "location=$(quoted "$url")" "latency=$latency" ! application/x-rtp,media=video "${watchdog[@]}" \
+    ! decodebin ! "${analysis[@]}" ! videoconvert ! "${sink_elements[@]}"
+exit "$status"

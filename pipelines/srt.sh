@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # An SRT stream in, the same with boxes and verdicts out as another SRT stream (MPEG-TS, H.264).
 #
-#   srtsrc ! tsdemux ! decodebin ! videoconvert ! deepfakedetect [! deepfakelog] ! deepfakeoverlay
+#   srtsrc [! watchdog] ! decodebin ! videoconvert ! videoflip ! deepfakedetect [! deepfakelog] ! deepfakeoverlay
 #       ! videoconvert ! x264enc ! h264parse ! mpegtsmux ! srtsink
 #
 # usage: srt.sh [OPTION]... [IN [OUT]]
@@ -12,7 +12,9 @@
 #   --latency MS     of SRT, on both sides: how long to wait for lost packets sent again (default 125)
 #   --log FILE       also write the reports as JSON Lines (- for the standard output)
 #   --model NAME|DIR, --device auto|cpu|cuda|tensorrt|openvino   as deepfakedetect has them
-#   --retry SECONDS  when the connection breaks, start again after this time
+#   --retry SECONDS  when the connection breaks or the sender ends the stream, start again after this time
+#   --timeout SECONDS  of a sender that is called: give up when nothing has come for so long (default 10; 0 = never).
+#                    Whoever calls here may come when it likes; SRT itself notices after 5 s that it is gone
 #
 # Try it:  ffmpeg -re -i talk.mp4 -c copy -f mpegts srt://127.0.0.1:9000
 #          ffplay srt://127.0.0.1:9001
@@ -34,11 +36,16 @@ in=${uris[0]:-srt://:9000?mode=listener}
 out=${uris[1]:-srt://:9001?mode=listener}
 
 find_plugin
-need srtsrc srtsink tsdemux mpegtsmux
+need srtsrc srtsink tsdemux mpegtsmux watchdog
 set_encoder "$bitrate"
 set_analysis mode=auto
+set_watchdog
+[[ $in != *mode=listener* ]] || watchdog=()
+live=yes
 
-# Viewers come and go: the stream out waits for nobody. Seven TS packets fill one packet of SRT.
-run srtsrc "uri=$(quoted "$in")" "latency=$latency" ! tsdemux ! decodebin ! "${analysis[@]}" \
+# Sound is not decoded, wherever in the stream it stands. Viewers come and go: the stream out waits for nobody. Seven TS packets fill one packet of SRT.
+run srtsrc "uri=$(quoted "$in")" "latency=$latency" "${watchdog[@]}" \
+    ! decodebin 'caps=video/x-raw(ANY)' expose-all-streams=false ! "${analysis[@]}" \
     ! videoconvert ! "${encoder[@]}" ! h264parse config-interval=-1 ! mpegtsmux alignment=7 \
     ! srtsink "uri=$(quoted "$out")" "latency=$latency" wait-for-connection=false
+exit "$status"

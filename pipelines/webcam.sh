@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The camera in a window, with boxes and verdicts.
 #
-#   v4l2src ! decodebin ! videoconvert ! deepfakedetect [! deepfakelog] ! deepfakeoverlay ! videoconvert ! autovideosink
+#   v4l2src ! decodebin ! videoconvert ! videoflip ! deepfakedetect [! deepfakelog] ! deepfakeoverlay
+#       ! videoconvert ! autovideosink
 #
 # usage: webcam.sh [OPTION]...
 #
@@ -35,3 +36,4 @@ find_plugin
 set_analysis mode=auto
 
 run "${source_elements[@]}" ! decodebin ! "${analysis[@]}" ! videoconvert ! "${sink_elements[@]}"
+exit "$status"

@@ -151,6 +151,8 @@ run() {
         child=$!
         await
     done
+    # Stopped before there was anything to end properly.
+    [ -z "$stopped" ] || [ "$status" -eq 0 ] || status=130
 }
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }

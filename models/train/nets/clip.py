@@ -71,7 +71,7 @@ class Tower(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         patches = self.patch(pictures).flatten(2).transpose(1, 2)
-        x = self.pre(torch.cat([self.cls.expand(len(patches), 1, WIDTH), patches], dim=1) + self.pos)
+        x = self.pre(torch.cat([self.cls.expand(patches.shape[0], 1, WIDTH), patches], dim=1) + self.pos)
         for block in self.blocks:
             x = block(x)
         x = self.post(x)

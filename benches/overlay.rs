@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use deepfake_report::State;
+use deepfake_report::testing::with;
 use deepfake_report::{self as report, FaceReport, FrameReport};
 use gst::prelude::*;
 use gst_check::Harness;
@@ -26,23 +27,19 @@ fn faces(count: u32, frame: u64) -> Vec<FaceReport> {
     (0..count)
         .map(|i| {
             let sway = (frame as f64 * 0.1 + f64::from(i)).sin();
-            FaceReport {
-                track_id: i + 1,
-                x: 0.05 + 0.22 * f64::from(i) + sway * 0.02,
-                y: 0.3,
-                width: 0.17 + sway * 0.005,
-                height: 0.4 + sway * 0.01,
-                detection: 0.9,
-                state: State::Uncertain,
-                reason: None,
-                score: Some(0.5 + sway * 0.2),
-                frame_score: None,
-                certainty: 0.5,
-                window_fill: 40,
-                window_size: 40,
-                window_start: None,
-                window_end: Some(frame),
-            }
+            with(FaceReport::new(i + 1), |face| {
+                face.x = 0.05 + 0.22 * f64::from(i) + sway * 0.02;
+                face.y = 0.3;
+                face.width = 0.17 + sway * 0.005;
+                face.height = 0.4 + sway * 0.01;
+                face.detection = 0.9;
+                face.state = State::Uncertain;
+                face.score = Some(0.5 + sway * 0.2);
+                face.certainty = 0.5;
+                face.window_fill = 40;
+                face.window_size = 40;
+                face.window_end = Some(frame);
+            })
         })
         .collect()
 }
@@ -79,13 +76,7 @@ fn bench(criterion: &mut Criterion) {
                             let writable = buffer.get_mut().unwrap();
                             writable.map_writable().unwrap().fill(0x80);
                             writable.set_pts(gst::ClockTime::from_nseconds(frame * FRAME));
-                            let report = FrameReport {
-                                schema: report::SCHEMA,
-                                pts: frame * FRAME,
-                                model: "bench@1".into(),
-                                device: "cpu".into(),
-                                faces: faces(count, frame),
-                            };
+                            let report = FrameReport::new(frame * FRAME, "bench@1", "cpu", faces(count, frame));
                             report::meta::attach(writable, &report, width, height).unwrap();
                             let start = cpu();
                             harness.push(buffer).unwrap();

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use deepfake_report::testing::with;
 use deepfake_report::{self as report, FaceReport, FrameReport};
 use deepfake_report::{Reason, State};
 use gst::prelude::*;
@@ -16,23 +17,20 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 const FACE: [f64; 4] = [0.525, 0.02, 0.345, 0.90];
 
 fn face(track_id: u32, [x, y, width, height]: [f64; 4], state: State, score: Option<f64>, fill: u32) -> FaceReport {
-    FaceReport {
-        track_id,
-        x,
-        y,
-        width,
-        height,
-        detection: 0.9,
-        state,
-        reason: (state == State::Rejected).then_some(Reason::TooSmall),
-        score,
-        frame_score: score,
-        certainty: 0.5,
-        window_fill: fill,
-        window_size: 40,
-        window_start: None,
-        window_end: None,
-    }
+    with(FaceReport::new(track_id), |face| {
+        face.x = x;
+        face.y = y;
+        face.width = width;
+        face.height = height;
+        face.detection = 0.9;
+        face.state = state;
+        face.reason = (state == State::Rejected).then_some(Reason::TooSmall);
+        face.score = score;
+        face.frame_score = score;
+        face.certainty = 0.5;
+        face.window_fill = fill;
+        face.window_size = 40;
+    })
 }
 
 /// A score that wanders around `middle`.
@@ -106,13 +104,7 @@ fn shoot(
     overlay.static_pad("sink").ok_or("pad")?.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         if let Some(buffer) = info.buffer_mut() {
             let pts = buffer.pts().map_or(0, gst::ClockTime::nseconds);
-            let report = FrameReport {
-                schema: report::SCHEMA,
-                pts,
-                model: "made-up@1".into(),
-                device: "cpu".into(),
-                faces: faces(scene, pts),
-            };
+            let report = FrameReport::new(pts, "made-up@1", "cpu", faces(scene, pts));
             if scene == "plain" {
                 let (w, h) = (f64::from(width), f64::from(height));
                 let rect = [FACE[0] * w, FACE[1] * h, FACE[2] * w, FACE[3] * h].map(|v| v as u32);

@@ -3,7 +3,7 @@
 
     verdicts.py FILE.jsonl...
 
-Windows are counted once, however many frames carry them. The verdict is the state that the clip's scored windows
+Each analysed frame is a line, and windows are counted once, however many lines carry them. The verdict is the state that the clip's scored windows
 were in most often; the mean score is over the same windows.
 """
 
@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-HEAD = ("clip", "frames", "faces", "windows", "mean score", "authentic", "uncertain", "fake", "verdict")
+HEAD = ("clip", "analysed", "faces", "windows", "mean score", "authentic", "uncertain", "fake", "verdict")
 STATES = ("authentic", "uncertain", "fake")
 
 

@@ -5,7 +5,8 @@ mod common;
 
 use common::{Package, init};
 use deepfake_report::State;
-use deepfake_report::{FaceReport, FrameReport, SCHEMA, meta};
+use deepfake_report::testing::with;
+use deepfake_report::{FaceReport, FrameReport, meta};
 use gst::glib::Quark;
 use gst_analytics::{
     AnalyticsClassificationMtd, AnalyticsODMtd, AnalyticsRelationMeta, AnalyticsTrackingMtd, RelTypes, prelude::*,
@@ -16,27 +17,24 @@ const WIDTH: u32 = 320;
 const HEIGHT: u32 = 240;
 
 fn face(track_id: u32, x: f64, score: Option<f64>) -> FaceReport {
-    FaceReport {
-        track_id,
-        x,
-        y: 0.5,
-        width: 0.25,
-        height: 0.375,
-        detection: 0.75,
-        state: if score.is_some() { State::Fake } else { State::Warming },
-        reason: None,
-        score,
-        frame_score: None,
-        certainty: 0.5,
-        window_fill: 4,
-        window_size: 40,
-        window_start: score.map(|_| 1_000_000_000),
-        window_end: score.map(|_| 3_000_000_000),
-    }
+    with(FaceReport::new(track_id), |face| {
+        face.x = x;
+        face.y = 0.5;
+        face.width = 0.25;
+        face.height = 0.375;
+        face.detection = 0.75;
+        face.state = if score.is_some() { State::Fake } else { State::Warming };
+        face.score = score;
+        face.certainty = 0.5;
+        face.window_fill = 4;
+        face.window_size = 40;
+        face.window_start = score.map(|_| 1_000_000_000);
+        face.window_end = score.map(|_| 3_000_000_000);
+    })
 }
 
 fn report(faces: Vec<FaceReport>) -> FrameReport {
-    FrameReport { schema: SCHEMA, pts: 3_000_000_040, model: "test@1.0.0".into(), device: "cpu".into(), faces }
+    FrameReport::new(3_000_000_040, "test@1.0.0", "cpu", faces)
 }
 
 /// One face with a score and one without.

@@ -85,7 +85,7 @@ fn face(track_id: u32, state: &str, score: Option<f64>, window_end: u64) -> Face
 
 #[test]
 fn the_table_counts_each_window_once() {
-    let frame = |pts, faces| FrameReport { schema: 1, pts, model: "m@1.0.0".into(), device: "cpu".into(), faces };
+    let frame = |pts, faces| FrameReport::new(pts, "m@1.0.0", "cpu", faces);
     let reports = [
         frame(0, vec![face(1, "warming", None, 0)]),
         frame(1, vec![face(1, "fake", Some(0.9), 1)]),

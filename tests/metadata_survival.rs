@@ -5,7 +5,8 @@
 
 use std::sync::mpsc;
 
-use deepfake_report::{FaceReport, FrameReport, SCHEMA, State, meta};
+use deepfake_report::testing::with;
+use deepfake_report::{FaceReport, FrameReport, State, meta};
 use gst::prelude::*;
 use gst_video::VideoRegionOfInterestMeta;
 
@@ -16,30 +17,23 @@ const FRAMES: u64 = 24;
 
 /// The report of the frame at `pts`: two faces whose boxes lie on whole pixels, also in half and double size.
 fn report(pts: u64) -> FrameReport {
-    let face = |track_id, x: f64, y: f64| FaceReport {
-        track_id,
-        x,
-        y,
-        width: 0.25,
-        height: 0.25,
-        detection: 0.75,
-        state: State::Authentic,
-        reason: None,
-        score: Some(0.125),
-        frame_score: None,
-        certainty: 0.5,
-        window_fill: 40,
-        window_size: 40,
-        window_start: Some(0),
-        window_end: Some(pts),
+    let face = |track_id, x: f64, y: f64| {
+        with(FaceReport::new(track_id), |face| {
+            face.x = x;
+            face.y = y;
+            face.width = 0.25;
+            face.height = 0.25;
+            face.detection = 0.75;
+            face.state = State::Authentic;
+            face.score = Some(0.125);
+            face.certainty = 0.5;
+            face.window_fill = 40;
+            face.window_size = 40;
+            face.window_start = Some(0);
+            face.window_end = Some(pts);
+        })
     };
-    FrameReport {
-        schema: SCHEMA,
-        pts,
-        model: "test@1.0.0".into(),
-        device: "cpu".into(),
-        faces: vec![face(3, 0.125, 0.25), face(8, 0.5, 0.5)],
-    }
+    FrameReport::new(pts, "test@1.0.0", "cpu", vec![face(3, 0.125, 0.25), face(8, 0.5, 0.5)])
 }
 
 /// What came out with one buffer.

@@ -1,17 +1,29 @@
 //! Reading reports out of structures that anybody may have made.
 
-use deepfake_report::{FaceReport, FrameReport, Reason, SCHEMA, State, json, meta, structure};
+use deepfake_report::testing::with;
+use deepfake_report::{FaceReport, FrameReport, KindScores, Reason, SCHEMA, State, json, meta, structure};
 use gst::prelude::*;
 use proptest::prelude::*;
 
 use crate::{any_damage, damaged, fuzz};
 
-const FIELDS: [&str; 23] = [
+const FIELDS: [&str; 34] = [
     "schema",
     "pts",
     "model",
     "device",
     "faces",
+    "running_time",
+    "utc",
+    "stream",
+    "run",
+    "element",
+    "buffer_pts",
+    "seen",
+    "spike",
+    "kind",
+    "where",
+    "swap",
     "track_id",
     "x",
     "y",
@@ -126,30 +138,43 @@ fn any_face() -> impl Strategy<Value = FaceReport> {
     let maybe = (proptest::option::of(any_number()), proptest::option::of(any_number()));
     let times = (proptest::option::of(any::<u64>()), proptest::option::of(any::<u64>()));
     let counts = (any::<u32>(), any::<u32>(), any::<u32>());
+    let newer = (any::<bool>(), any::<bool>(), proptest::option::of(any_number()), proptest::option::of(any_number()));
     let words =
         (proptest::sample::select(&State::ALL[..]), proptest::option::of(proptest::sample::select(&Reason::ALL[..])));
-    (numbers, maybe, times, counts, words).prop_map(|(numbers, maybe, times, counts, words)| FaceReport {
-        track_id: counts.0,
-        x: numbers.0,
-        y: numbers.1,
-        width: numbers.2,
-        height: numbers.3,
-        detection: numbers.4,
-        state: words.0,
-        reason: words.1,
-        score: maybe.0,
-        frame_score: maybe.1,
-        certainty: numbers.5,
-        window_fill: counts.1,
-        window_size: counts.2,
-        window_start: times.0,
-        window_end: times.1,
+    (numbers, maybe, times, counts, words, newer).prop_map(|(numbers, maybe, times, counts, words, newer)| {
+        with(FaceReport::new(counts.0), |face| {
+            face.x = numbers.0;
+            face.y = numbers.1;
+            face.width = numbers.2;
+            face.height = numbers.3;
+            face.detection = numbers.4;
+            face.state = words.0;
+            face.reason = words.1;
+            face.score = maybe.0;
+            face.frame_score = maybe.1;
+            face.certainty = numbers.5;
+            face.window_fill = counts.1;
+            face.window_size = counts.2;
+            face.window_start = times.0;
+            face.window_end = times.1;
+            (face.seen, face.spike) = (newer.0, newer.1);
+            face.kind = newer.2.map(|swap| KindScores::new(swap, 0.5, 0.25));
+            face.heat = newer.3.map(|heat| vec![vec![heat, 0.5], vec![]]);
+        })
     })
 }
 
 fn any_report() -> impl Strategy<Value = FrameReport> {
-    (any::<u64>(), "[^\0]{0,20}", "[^\0]{0,20}", proptest::collection::vec(any_face(), 0..5))
-        .prop_map(|(pts, model, device, faces)| FrameReport { schema: SCHEMA, pts, model, device, faces })
+    let names =
+        ("[^\0]{0,20}", "[^\0]{0,20}", proptest::option::of("[^\0]{0,20}"), proptest::option::of("[^\0]{0,20}"));
+    let times = (any::<u64>(), proptest::option::of(any::<u64>()));
+    (times, names, proptest::collection::vec(any_face(), 0..5)).prop_map(|(times, names, faces)| {
+        with(FrameReport::new(times.0, names.0, names.1, faces), |report| {
+            report.running_time = times.1;
+            report.stream = names.2;
+            report.element = names.3;
+        })
+    })
 }
 
 #[test]

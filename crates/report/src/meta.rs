@@ -47,6 +47,7 @@ impl Attachable {
         structure::write_with_faces(&report, params.iter().cloned(), &mut fields);
         let renamed = params.into_iter().map(|mut param| {
             param.set_name(ROI_PARAM);
+            param.set_if_some("element", report.element.as_deref());
             param
         });
         Self { params: renamed.collect(), fields, report }
@@ -56,13 +57,13 @@ impl Attachable {
         &self.report
     }
 
-    /// Attaches the report to `buffer`, whose frame is `width`×`height` pixels. One that the buffer carries already is
-    /// replaced; analytics entries are added to those that are there.
+    /// Attaches the report to `buffer`, whose frame is `width`×`height` pixels. One of the same element that the buffer carries
+    /// already is replaced; those of others, and all analytics entries, stay.
     ///
     /// # Errors
     /// If the custom meta was not [registered](register), or GStreamer has no room for the analytics entries.
     pub fn attach(&self, buffer: &mut gst::BufferRef, width: u32, height: u32) -> Result<(), gst::glib::BoolError> {
-        remove(buffer);
+        remove(buffer, self.report.element.as_deref());
         let mut meta = gst::meta::CustomMeta::add(buffer, NAME)?;
         let fields = meta.mut_structure();
         self.fields.iter().for_each(|(name, value)| fields.set_value(name, value.clone()));
@@ -90,18 +91,49 @@ pub fn attach(
     Attachable::new(Arc::new(report.clone())).attach(buffer, width, height)
 }
 
-/// The report that a buffer carries, or `None`. A malformed one counts as none.
+/// The report that a buffer carries, or `None`. Of several it is the one attached first. A malformed one counts as none.
 pub fn read(buffer: &gst::BufferRef) -> Option<FrameReport> {
-    let meta = gst::meta::CustomMeta::from_buffer(buffer, NAME).ok()?;
-    structure::read(meta.structure()).ok()
+    reports(buffer).next()
 }
 
-/// Takes the report off a buffer; analytics entries, which GStreamer cannot take out again, stay.
-pub fn remove(buffer: &mut gst::BufferRef) {
+/// The report that a buffer carries of the `deepfakedetect` of this name.
+pub fn read_from(buffer: &gst::BufferRef, element: &str) -> Option<FrameReport> {
+    reports(buffer).find(|report| report.element.as_deref() == Some(element))
+}
+
+/// All reports that a buffer carries, one of each `deepfakedetect`. Copies, as payloaders make them, count once.
+pub fn read_all(buffer: &gst::BufferRef) -> Vec<FrameReport> {
+    let mut all: Vec<FrameReport> = Vec::new();
+    for report in reports(buffer) {
+        if !all.iter().any(|known| known.element == report.element) {
+            all.push(report);
+        }
+    }
+    all
+}
+
+fn reports(buffer: &gst::BufferRef) -> impl Iterator<Item = FrameReport> {
+    buffer.iter_meta::<gst::Meta>().filter_map(|meta| {
+        let custom = meta.try_as_custom_meta().filter(|custom| custom.has_name(NAME))?;
+        structure::read(custom.structure()).ok()
+    })
+}
+
+/// Whether the buffer carries any report, of whatever schema.
+pub fn is_reported(buffer: &gst::BufferRef) -> bool {
+    gst::meta::CustomMeta::from_buffer(buffer, NAME).is_ok()
+}
+
+/// Takes the report of the element of this name off a buffer: its custom meta and regions of interest.
+fn remove(buffer: &mut gst::BufferRef, element: Option<&str>) {
+    let is_its = |fields: &gst::StructureRef| fields.get_optional::<&str>("element").ok().flatten() == element;
     buffer.foreach_meta_mut(|mut meta| {
-        let ours = meta.try_as_custom_meta().is_some_and(|custom| custom.has_name(NAME))
-            || meta.downcast_ref::<VideoRegionOfInterestMeta>().is_some_and(|roi| roi.param(ROI_PARAM).is_some());
-        let action = if ours {
+        let is_report =
+            meta.try_as_custom_meta().is_some_and(|custom| custom.has_name(NAME) && is_its(custom.structure()));
+        let is_region = meta
+            .downcast_ref::<VideoRegionOfInterestMeta>()
+            .is_some_and(|roi| roi.param(ROI_PARAM).as_deref().is_some_and(is_its));
+        let action = if is_report || is_region {
             gst::buffer::BufferMetaForeachAction::Remove
         } else {
             gst::buffer::BufferMetaForeachAction::Keep
@@ -123,6 +155,11 @@ mod tests {
     use super::*;
     use crate::testing;
 
+    fn from(element: &str, mut report: FrameReport) -> FrameReport {
+        report.element = Some(element.into());
+        report
+    }
+
     #[test]
     fn a_report_survives_the_buffer_and_is_replaced_not_doubled() {
         gst::init().unwrap();
@@ -131,10 +168,29 @@ mod tests {
         let buffer = buffer.get_mut().unwrap();
         assert_eq!(read(buffer), None);
         for report in testing::reports() {
+            let report = from("one", report);
             attach(buffer, &report, 640, 360).unwrap();
             assert_eq!(read(buffer).as_ref(), Some(&report));
             assert_eq!(buffer.iter_meta::<VideoRegionOfInterestMeta>().count(), report.faces.len());
         }
+    }
+
+    #[test]
+    fn several_detectors_keep_their_own_reports() {
+        gst::init().unwrap();
+        register();
+        let mut buffer = gst::Buffer::new();
+        let buffer = buffer.get_mut().unwrap();
+        let all = testing::reports();
+        let (one, two) = (from("one", all[1].clone()), from("two", all[2].clone()));
+        for report in [&one, &two, &two] {
+            attach(buffer, report, 640, 360).unwrap();
+        }
+        assert_eq!(read_all(buffer), [one.clone(), two.clone()]);
+        assert_eq!(read_from(buffer, "two"), Some(two));
+        assert_eq!(read_from(buffer, "three"), None);
+        assert_eq!(read(buffer), Some(one));
+        assert_eq!(buffer.iter_meta::<VideoRegionOfInterestMeta>().count(), 3);
     }
 
     #[test]
@@ -144,8 +200,8 @@ mod tests {
         let mut buffer = gst::Buffer::new();
         let buffer = buffer.get_mut().unwrap();
         VideoRegionOfInterestMeta::add(buffer, ROI_TYPE, (1, 2, 3, 4));
+        attach(buffer, &testing::reports()[2], 640, 360).unwrap();
         attach(buffer, &testing::reports()[0], 640, 360).unwrap();
-        remove(buffer);
         let left: Vec<_> = buffer.iter_meta::<VideoRegionOfInterestMeta>().map(|roi| roi.rect()).collect();
         assert_eq!(left, [(1, 2, 3, 4)]);
     }

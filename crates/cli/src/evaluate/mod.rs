@@ -555,38 +555,30 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use deepfake_report::{FaceReport, SCHEMA};
+    use deepfake_report::FaceReport;
+    use deepfake_report::testing::with;
 
     fn face(track_id: u32, end: u64, score: Option<f64>) -> FaceReport {
-        FaceReport {
-            track_id,
-            x: 0.0,
-            y: 0.0,
-            width: 0.5,
-            height: 0.5,
-            detection: 0.9,
-            state: if score.is_some() { State::Uncertain } else { State::Warming },
-            reason: None,
-            score,
-            frame_score: None,
-            certainty: 0.0,
-            window_fill: 7,
-            window_size: 40,
-            window_start: Some(0),
-            window_end: Some(end),
-        }
+        with(FaceReport::new(track_id), |face| {
+            face.x = 0.0;
+            face.y = 0.0;
+            face.width = 0.5;
+            face.height = 0.5;
+            face.detection = 0.9;
+            face.state = if score.is_some() { State::Uncertain } else { State::Warming };
+            face.score = score;
+            face.certainty = 0.0;
+            face.window_fill = 7;
+            face.window_size = 40;
+            face.window_start = Some(0);
+            face.window_end = Some(end);
+        })
     }
 
     fn tally(frames: Vec<Vec<FaceReport>>) -> Outcome {
         let mut tally = Tally::default();
         for (index, faces) in frames.into_iter().enumerate() {
-            tally.add(&FrameReport {
-                schema: SCHEMA,
-                pts: index as u64 * 1_000_000_000,
-                model: "m@1".into(),
-                device: "cpu".into(),
-                faces,
-            });
+            tally.add(&FrameReport::new(index as u64 * 1_000_000_000, "m@1", "cpu", faces));
         }
         tally.outcome(0.7, 0.3)
     }
@@ -606,9 +598,8 @@ mod tests {
 
     #[test]
     fn single_crops_have_a_mean_of_their_own() {
-        let crop = |id, end, window: f64, frame: f64| FaceReport {
-            frame_score: Some(sigmoid(frame)),
-            ..face(id, end, Some(sigmoid(window)))
+        let crop = |id, end, window: f64, frame: f64| {
+            with(face(id, end, Some(sigmoid(window))), |face| face.frame_score = Some(sigmoid(frame)))
         };
         let outcome = tally(vec![
             vec![crop(1, 0, 2.0, -1.0), crop(2, 0, 0.0, 1.0)],
@@ -622,7 +613,7 @@ mod tests {
 
     #[test]
     fn score_and_verdict_are_timed_from_the_first_sight_of_the_face() {
-        let state = |state, score| FaceReport { state, ..face(1, 0, score) };
+        let state = |state, score| with(face(1, 0, score), |face| face.state = state);
         let outcome = tally(vec![
             vec![],
             vec![state(State::Warming, None)],
@@ -653,7 +644,10 @@ mod tests {
         let outcome = tally(vec![vec![face(1, 0, None)]]);
         assert_eq!(outcome.state, Some(State::Warming));
         assert!(outcome.reason.contains("7 of 40"), "{}", outcome.reason);
-        let small = FaceReport { state: State::Rejected, reason: Some(Reason::TooSmall), ..face(1, 0, Some(0.9)) };
+        let small = with(face(1, 0, Some(0.9)), |face| {
+            face.state = State::Rejected;
+            face.reason = Some(Reason::TooSmall);
+        });
         let outcome = tally(vec![vec![small]]);
         assert_eq!((outcome.score, outcome.state), (None, Some(State::Rejected)));
         assert_eq!(outcome.reason, "too-small");

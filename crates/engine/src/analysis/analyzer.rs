@@ -17,7 +17,7 @@ use super::tracker::Track;
 use super::verdict::{Thresholds, Verdict, certainty};
 use super::window::{Grid, Window};
 use crate::inference::{Model, Placement, Scored};
-use deepfake_report::{FaceReport, FrameReport, SCHEMA};
+use deepfake_report::{FaceReport, FrameReport, Reason, State};
 
 /// How frames are analysed; everything a user may set but the model and the device.
 #[derive(Clone, Debug, PartialEq)]
@@ -188,7 +188,8 @@ impl Analyzer {
     /// Analyses one frame, which is due by the [grid](Self::grid). With `given` faces the detector does not run.
     ///
     /// # Errors
-    /// If a graph or OpenCV fails. Followed faces and windows stay as they were before the frame.
+    /// If a graph or OpenCV fails. Faces have been followed by then, and windows may hold the frame's crops; scores are those of
+    /// before.
     pub fn analyze(&mut self, frame: &FrameView, given: Option<&[Detection]>) -> Result<FrameReport, AnalysisError> {
         let began = Instant::now();
         let tracks = match given {
@@ -203,7 +204,13 @@ impl Analyzer {
         // Crops of the faces that can be judged, one after the other as the encoder takes them.
         let mut cropped: Vec<u32> = Vec::with_capacity(tracks.len());
         self.crops.clear();
-        for track in tracks.iter().filter(|track| track.seen) {
+        for track in tracks.iter() {
+            if !track.seen {
+                if let Some(face) = self.faces.get_mut(&track.id) {
+                    face.verdict.reject(frame.pts, Reason::NotSeen);
+                }
+                continue;
+            }
             let face = self.faces.entry(track.id).or_insert_with(|| Face::new(&self.model));
             // What is told without looking at pixels needs no crop.
             if let Some(reason) = self.settings.quality.rejects(&track.rect, track.landmarks.as_ref()) {
@@ -248,16 +255,9 @@ impl Analyzer {
             self.took.judge = encoded.elapsed();
         }
 
-        Ok(FrameReport {
-            schema: SCHEMA,
-            pts: frame.pts,
-            model: self.model.package().full_name(),
-            device: self.model.device().as_str().to_owned(),
-            faces: tracks
-                .iter()
-                .filter_map(|track| report(track, self.faces.get(&track.id)?, frame, &self.model))
-                .collect(),
-        })
+        let faces = tracks.iter().filter_map(|track| report(track, self.faces.get(&track.id)?, frame, &self.model));
+        let (name, device) = (self.model.package().full_name(), self.model.device().as_str());
+        Ok(FrameReport::new(frame.pts, name, device, faces.collect()))
     }
 }
 
@@ -303,24 +303,28 @@ fn report(track: &Track, face: &Face, frame: &FrameView, model: &Model) -> Optio
     }
     let (width, height) = (f64::from(frame.width), f64::from(frame.height));
     let (state, reason) = face.verdict.state(frame.pts);
+    // A face that cannot be judged has no score: the last one belongs to what was seen before.
+    let is_rejected = state == State::Rejected;
+    let score = face.score.filter(|_| !is_rejected);
     let span = face.window.span();
-    Some(FaceReport {
-        track_id: track.id,
-        x: f64::from(visible.x) / width,
-        y: f64::from(visible.y) / height,
-        width: f64::from(visible.width) / width,
-        height: f64::from(visible.height) / height,
-        detection: f64::from(track.confidence),
-        state,
-        reason,
-        score: face.score,
-        frame_score: face.window.newest_logit().map(|logit| f64::from(model.probability(logit))),
-        certainty: certainty(face.score, face.window.fill(), face.window.size()),
-        window_fill: face.window.fill() as u32,
-        window_size: face.window.size() as u32,
-        window_start: span.map(|(start, _)| start),
-        window_end: span.map(|(_, end)| end),
-    })
+    let mut report = FaceReport::new(track.id);
+    report.x = f64::from(visible.x) / width;
+    report.y = f64::from(visible.y) / height;
+    report.width = f64::from(visible.width) / width;
+    report.height = f64::from(visible.height) / height;
+    report.detection = f64::from(track.confidence);
+    report.seen = track.seen;
+    report.state = state;
+    report.reason = reason;
+    report.score = score;
+    let newest = face.window.newest_logit().filter(|_| !is_rejected);
+    report.frame_score = newest.map(|logit| f64::from(model.probability(logit)));
+    report.certainty = certainty(score, face.window.fill(), face.window.size());
+    report.window_fill = face.window.fill() as u32;
+    report.window_size = face.window.size() as u32;
+    report.window_start = span.map(|(start, _)| start);
+    report.window_end = span.map(|(_, end)| end);
+    Some(report)
 }
 
 fn thresholds(settings: &AnalyzerSettings, model: &Model) -> Thresholds {

@@ -57,11 +57,13 @@ impl Verdict {
 
     /// What to say of the face at `pts`.
     ///
-    /// A face never judged is rejected with its first bad crop. A judged one keeps its verdict for a second of bad crops.
+    /// A face never judged is rejected with its first bad crop. A judged one keeps its verdict for a second of bad crops, and any
+    /// keeps what was said for a second of not being seen.
     pub fn state(&self, pts: u64) -> (State, Option<Reason>) {
         match self.rejected {
             Some((since, reason))
-                if self.judged == State::Warming || pts.saturating_sub(since) >= REJECTION_PATIENCE_NS =>
+                if (self.judged == State::Warming && reason != Reason::NotSeen)
+                    || pts.saturating_sub(since) >= REJECTION_PATIENCE_NS =>
             {
                 (State::Rejected, Some(reason))
             }
@@ -122,6 +124,19 @@ mod tests {
         assert_eq!(judged.state(1_000_000_000), (State::Rejected, Some(Reason::Profile)));
         judged.judge(Some(0.9), &THRESHOLDS);
         assert_eq!(judged.state(1_100_000_000), (State::Fake, None));
+    }
+
+    #[test]
+    fn a_verdict_on_a_face_that_is_not_seen_ages_out_in_a_second() {
+        for score in [None, Some(0.9)] {
+            let mut verdict = Verdict::default();
+            verdict.judge(score, &THRESHOLDS);
+            let before = verdict.state(0);
+            verdict.reject(100, Reason::NotSeen);
+            assert_eq!(verdict.state(900_000_100), before);
+            verdict.reject(1_000_000_100, Reason::NotSeen);
+            assert_eq!(verdict.state(1_000_000_100), (State::Rejected, Some(Reason::NotSeen)));
+        }
     }
 
     #[test]

@@ -138,23 +138,6 @@ fn pixels_times_and_flags_stay() {
 }
 
 #[test]
-fn alerts_are_raised_once_and_cleared_once() {
-    let mut rig = Rig::new("mode=sync");
-    let words = |rig: &Rig| -> Vec<[String; 2]> {
-        let alerts = rig.messages("deepfake-alert");
-        alerts.iter().map(|alert| [alert.get("action").unwrap(), alert.get("kind").unwrap()]).collect()
-    };
-    (0..10).for_each(|index| drop(rig.push(index, RED)));
-    assert_eq!(words(&rig), [["raised", "sustained"]]);
-    (10..20).for_each(|index| drop(rig.push(index, GREEN)));
-    assert_eq!(words(&rig), [["cleared", "sustained"]]);
-    (20..30).for_each(|index| drop(rig.push(index, RED)));
-    assert_eq!(words(&rig), [["raised", "spike"], ["raised", "sustained"], ["cleared", "spike"]]);
-    rig.harness.push_event(gst::event::Eos::new());
-    assert_eq!(words(&rig), [["cleared", "sustained"]]);
-}
-
-#[test]
 fn reports_are_posted_when_asked_for() {
     let mut rig = Rig::new("mode=sync");
     rig.push(0, RED);
@@ -279,7 +262,9 @@ fn async_frames_carry_the_newest_finished_report() {
 fn the_same_frames_give_the_same_reports() {
     let run = || {
         let mut rig = Rig::new("mode=sync");
-        (0..30).map(|index| report(&rig.push(index, [index as u8 * 8, 99, 3]))).collect::<Vec<_>>()
+        let reports = (0..30).map(|index| report(&rig.push(index, [index as u8 * 8, 99, 3])));
+        // All but when and by whom they were made.
+        reports.map(|report| (report.pts, report.faces)).collect::<Vec<_>>()
     };
     assert_eq!(run(), run());
 }

@@ -504,13 +504,14 @@ fn two_elements_with_different_models_live_in_one_process() {
         other.path(),
     ));
     pipeline.set_state(gst::State::Playing).unwrap();
-    // The second element in a row replaces the report of the first.
-    for (name, model) in [("a", "one@1.0"), ("b", "other@1.0"), ("c", "other@1.0")] {
+    // Elements in a row keep a report each.
+    for (name, expected) in [("a", &["one@1.0"][..]), ("b", &["other@1.0"]), ("c", &["one@1.0", "other@1.0"])] {
         let sink = pipeline.by_name(name).unwrap().downcast::<gst_app::AppSink>().unwrap();
         let mut frames = 0;
         while let Ok(sample) = sink.pull_sample() {
             frames += 1;
-            assert_eq!(meta::read(sample.buffer().unwrap()).unwrap().model, model);
+            let reports = meta::read_all(sample.buffer().unwrap());
+            assert_eq!(reports.iter().map(|report| report.model.as_str()).collect::<Vec<_>>(), expected);
         }
         assert_eq!(frames, 40);
     }

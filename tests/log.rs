@@ -8,6 +8,8 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use deepfake_report::State;
+use deepfake_report::json::{self, Line};
+use deepfake_report::testing::with;
 use deepfake_report::{FaceReport, FrameReport, SCHEMA, meta};
 use gst::prelude::*;
 use gst_check::Harness;
@@ -24,29 +26,26 @@ fn init() {
 }
 
 fn face(track_id: u32, window_end: u64) -> FaceReport {
-    FaceReport {
-        track_id,
-        x: 0.25,
-        y: 0.125,
-        width: 0.5,
-        height: 0.5,
-        detection: 0.75,
-        state: State::Authentic,
-        reason: None,
-        score: Some(0.0625),
-        frame_score: None,
-        certainty: 0.875,
-        window_fill: 40,
-        window_size: 40,
-        window_start: Some(0),
-        window_end: Some(window_end),
-    }
+    with(FaceReport::new(track_id), |face| {
+        face.x = 0.25;
+        face.y = 0.125;
+        face.width = 0.5;
+        face.height = 0.5;
+        face.detection = 0.75;
+        face.state = State::Authentic;
+        face.score = Some(0.0625);
+        face.certainty = 0.875;
+        face.window_fill = 40;
+        face.window_size = 40;
+        face.window_start = Some(0);
+        face.window_end = Some(window_end);
+    })
 }
 
 fn report(frame: u64) -> FrameReport {
     let pts = frame * 40_000_000;
     let faces = vec![face(1, pts), face(2, pts)];
-    FrameReport { schema: SCHEMA, pts, model: "test@1.0.0".into(), device: "cpu".into(), faces }
+    FrameReport::new(pts, "test@1.0.0", "cpu", faces)
 }
 
 fn bare_buffer(frame: u64) -> gst::Buffer {
@@ -148,7 +147,12 @@ fn mkfifo(path: &str) {
 #[track_caller]
 fn reports(text: &str) -> Vec<FrameReport> {
     assert!(text.is_empty() || text.ends_with('\n'), "the last line is torn: {text:?}");
-    text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    let read = |line| match json::read(line).expect(line) {
+        // Which buffer carried it is a matter of the log, not of the report.
+        Line::Report(report) => with(report, |report| report.buffer_pts = None),
+        other => panic!("{other:?}"),
+    };
+    text.lines().map(read).collect()
 }
 
 #[track_caller]
@@ -197,36 +201,117 @@ fn buffers_that_were_not_analysed_give_lines_on_request() {
     log.end();
     let text = fs::read_to_string(&location).unwrap();
     let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines[0]["pts"], 40_000_000);
+    assert_eq!(lines[0]["buffer_pts"], 40_000_000);
+    assert!(lines[0]["pts"].is_null());
     assert_eq!(lines[0]["schema"], SCHEMA);
     assert_eq!(lines[0]["faces"], serde_json::json!([]));
     assert!(lines[0]["model"].is_null() && lines[0]["device"].is_null());
-    assert!(lines[1]["pts"].is_null());
-    assert_eq!(serde_json::from_value::<FrameReport>(lines[2].clone()).unwrap(), report(2));
+    assert!(lines[1]["buffer_pts"].is_null());
+    let read: Vec<_> = text.lines().map(|line| json::read(line).unwrap()).collect();
+    let reported = with(report(2), |report| report.buffer_pts = Some(80_000_000));
+    assert_eq!(
+        read,
+        [
+            Line::NotAnalysed { buffer_pts: Some(40_000_000) },
+            Line::NotAnalysed { buffer_pts: None },
+            Line::Report(reported)
+        ]
+    );
 }
 
-#[test]
-fn copies_of_a_report_on_one_pts_give_one_line_but_repeated_reports_do_not() {
-    let (_folder, location) = place();
-    let mut log = Log::new(&location, &[]);
-    // As a payloader makes of one frame.
+/// What reaches the log of eight copies of a buffer, as a payloader makes them, of two newer buffers with the same report, as
+/// `mode=async` has them, and of another report.
+fn copies_and_repeats(log: &mut Log) {
     (0..8).for_each(|_| log.push(buffer(1)));
-    // As mode=async does: a newer frame with the newest finished report.
-    let mut newer = buffer(1);
-    newer.get_mut().unwrap().set_pts(2 * 40.mseconds());
-    log.push(newer);
-    // Another report on the same PTS, then buffers that have none.
-    let mut other = buffer(5);
-    other.get_mut().unwrap().set_pts(2 * 40.mseconds());
-    log.push(other);
+    for (frame, pts) in [(1, 2), (1, 3), (5, 3)] {
+        let mut newer = buffer(frame);
+        newer.get_mut().unwrap().set_pts(pts * 40.mseconds());
+        log.push(newer);
+    }
     for _ in 0..2 {
         let mut untimed = buffer(6);
         untimed.get_mut().unwrap().set_pts(gst::ClockTime::NONE);
         log.push(untimed);
     }
     log.end();
-    assert_frames(&location, [1, 1, 5, 6, 6]);
-    log.assert_stats(&[("duplicates", 7), ("lines-written", 5)]);
+}
+
+#[test]
+fn a_report_gives_one_line_however_many_buffers_carry_it() {
+    let (_folder, location) = place();
+    let mut log = Log::new(&location, &[]);
+    copies_and_repeats(&mut log);
+    assert_frames(&location, [1, 5, 6]);
+    log.assert_stats(&[("duplicates", 10), ("lines-written", 3)]);
+    let first = fs::read_to_string(&location).unwrap();
+    let first: serde_json::Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
+    assert_eq!(first["buffer_pts"], 40_000_000);
+}
+
+#[test]
+fn with_all_buffers_each_buffer_gives_a_line_but_its_copies_do_not() {
+    let (_folder, location) = place();
+    let mut log = Log::new(&location, &[("all-buffers", &true)]);
+    copies_and_repeats(&mut log);
+    // Without PTS nothing tells a copy from the next buffer.
+    assert_frames(&location, [1, 1, 1, 5, 6, 6]);
+    log.assert_stats(&[("duplicates", 7), ("lines-written", 6)]);
+}
+
+#[test]
+fn several_detectors_have_their_own_lines_unless_one_is_named() {
+    for (detector, expected) in [(None, &["a", "b", "a", "b"][..]), (Some("b"), &["b", "b"][..])] {
+        let (_folder, location) = place();
+        let mut log = Log::new(&location, &[("detector", &detector)]);
+        for frame in [1, 1, 2] {
+            let mut buffer = bare_buffer(frame);
+            for element in ["a", "b"] {
+                let report = with(report(frame), |report| report.element = Some(element.into()));
+                meta::attach(buffer.get_mut().unwrap(), &report, 640, 360).unwrap();
+            }
+            log.push(buffer);
+        }
+        log.end();
+        let written = reports(&fs::read_to_string(&location).unwrap());
+        let elements: Vec<_> = written.iter().map(|report| report.element.as_deref().unwrap()).collect();
+        assert_eq!(elements, expected);
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_is_an_error_where_that_is_asked_for() {
+    init();
+    let (folder, _) = place();
+    let element = gst::ElementFactory::make("deepfakelog")
+        .property("location", path(&folder, "missing/log.jsonl"))
+        .property_from_str("on-error", "fail")
+        .build()
+        .unwrap();
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    assert!(element.set_state(gst::State::Paused).is_err());
+    let error = text(&bus.pop_filtered(&[gst::MessageType::Error]).expect("an error is posted"));
+    assert!(error.contains("missing/log.jsonl") && error.contains("on-error"), "{error}");
+    element.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
+fn a_log_that_cannot_be_written_ends_the_stream_where_that_is_asked_for() {
+    init();
+    let element = gst::ElementFactory::make("deepfakelog")
+        .property("location", "/dev/full")
+        .property_from_str("on-error", "fail")
+        .build()
+        .unwrap();
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
+    harness.set_src_caps_str("video/x-raw,format=I420,width=640,height=360,framerate=25/1");
+    harness.play();
+    harness.push(buffer(0)).unwrap();
+    let error = bus.timed_pop_filtered(PATIENCE, &[gst::MessageType::Error]).expect("an error is posted");
+    assert!(text(&error).contains("No space left"), "{error:?}");
+    assert_eq!(harness.push(buffer(1)), Err(gst::FlowError::Error));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Once;
 
+use deepfake_report::testing::with;
 use deepfake_report::{self as report, FaceReport, FrameReport};
 use deepfake_report::{Reason, State};
 use gst::prelude::*;
@@ -28,27 +29,25 @@ fn info(format: VideoFormat, width: u32, height: u32) -> VideoInfo {
 }
 
 fn face(state: State) -> FaceReport {
-    FaceReport {
-        track_id: 1,
-        x: 0.25,
-        y: 0.25,
-        width: 0.5,
-        height: 0.5,
-        detection: 0.9,
-        state,
-        reason: (state == State::Rejected).then_some(Reason::Blurred),
-        score: matches!(state, State::Fake | State::Uncertain | State::Authentic).then_some(0.75),
-        frame_score: None,
-        certainty: 0.5,
-        window_fill: 40,
-        window_size: 40,
-        window_start: Some(0),
-        window_end: Some(1),
-    }
+    with(FaceReport::new(1), |face| {
+        face.x = 0.25;
+        face.y = 0.25;
+        face.width = 0.5;
+        face.height = 0.5;
+        face.detection = 0.9;
+        face.state = state;
+        face.reason = (state == State::Rejected).then_some(Reason::Blurred);
+        face.score = matches!(state, State::Fake | State::Uncertain | State::Authentic).then_some(0.75);
+        face.certainty = 0.5;
+        face.window_fill = 40;
+        face.window_size = 40;
+        face.window_start = Some(0);
+        face.window_end = Some(1);
+    })
 }
 
 fn report(pts: u64, faces: Vec<FaceReport>) -> FrameReport {
-    FrameReport { schema: report::SCHEMA, pts, model: "test@1".into(), device: "cpu".into(), faces }
+    FrameReport::new(pts, "test@1", "cpu", faces)
 }
 
 /// A frame whose every byte is [`GREY`].
@@ -302,7 +301,7 @@ fn a_shared_frame_is_copied_not_scribbled_on() {
 fn reports_older_than_expire_are_hidden() {
     let info = info(VideoFormat::I420, 320, 240);
     let mut harness = blending(&info);
-    harness.element().unwrap().set_property("expire", 100_000_000u64);
+    harness.element().unwrap().set_property("expire", 100u32);
     let mut drawn = |pts: Option<u64>, report_pts| {
         let mut buffer = grey(&info, 0);
         let writable = buffer.get_mut().unwrap();
@@ -411,7 +410,12 @@ fn no_size_however_odd_is_too_much() {
             let info = info(format, width, height);
             let mut harness = blending(&info);
             for state in State::ALL {
-                let whole = FaceReport { x: 0.0, y: 0.0, width: 1.0, height: 1.0, ..face(state) };
+                let whole = with(face(state), |face| {
+                    face.x = 0.0;
+                    face.y = 0.0;
+                    face.width = 1.0;
+                    face.height = 1.0;
+                });
                 harness.push_and_pull(reported(&info, 0, vec![whole, face(state)])).unwrap();
             }
         }
@@ -440,17 +444,16 @@ fn strange_reports_harm_nobody() {
     let mut faces = Vec::new();
     for (i, &a) in strange.iter().enumerate() {
         for &b in &strange {
-            faces.push(FaceReport {
-                track_id: u32::MAX - i as u32,
-                x: a,
-                y: b,
-                width: b,
-                height: a,
-                score: Some(a),
-                window_fill: u32::MAX,
-                window_size: 0,
-                ..face(State::ALL[i % 5])
-            });
+            faces.push(with(face(State::ALL[i % 5]), |face| {
+                face.track_id = u32::MAX - i as u32;
+                face.x = a;
+                face.y = b;
+                face.width = b;
+                face.height = a;
+                face.score = Some(a);
+                face.window_fill = u32::MAX;
+                face.window_size = 0;
+            }));
         }
     }
     for pts in [0, u64::MAX - 1, 5, u64::MAX / 2] {
@@ -466,13 +469,14 @@ fn two_hundred_faces_are_drawn_and_the_fake_one_among_them_is_labelled() {
     let mut harness = blending(&info);
     let crowd = |state: fn(u32) -> State| {
         (0..200)
-            .map(|i| FaceReport {
-                track_id: i,
-                x: f64::from(i % 20) / 20.0,
-                y: f64::from(i / 20) / 10.0,
-                width: 0.04,
-                height: 0.08,
-                ..face(state(i))
+            .map(|i| {
+                with(face(state(i)), |face| {
+                    face.track_id = i;
+                    face.x = f64::from(i % 20) / 20.0;
+                    face.y = f64::from(i / 20) / 10.0;
+                    face.width = 0.04;
+                    face.height = 0.08;
+                })
             })
             .collect::<Vec<_>>()
     };
@@ -496,4 +500,85 @@ fn a_frame_smaller_than_its_caps_is_an_error_not_a_crash() {
     let mut buffer = gst::Buffer::from_mut_slice(vec![GREY; 100]);
     report::meta::attach(buffer.get_mut().unwrap(), &report(0, vec![face(State::Fake)]), 320, 240).unwrap();
     assert_eq!(harness.push(buffer), Err(gst::FlowError::Error));
+}
+
+/// Frames that pass one a second, without reports, and the warnings that come of it.
+fn warnings_of_silence(frames: &[(u64, bool)]) -> Vec<String> {
+    let info = info(VideoFormat::I420, 320, 240);
+    let mut harness = blending(&info);
+    let bus = gst::Bus::new();
+    harness.element().unwrap().set_bus(Some(&bus));
+    for (second, is_reported) in frames {
+        let pts = second * 1_000_000_000;
+        let buffer = if *is_reported { reported(&info, pts, vec![]) } else { grey(&info, pts) };
+        harness.push_and_pull(buffer).unwrap();
+    }
+    let text = |message: gst::Message| match message.view() {
+        gst::MessageView::Warning(warning) => warning.error().to_string(),
+        _ => panic!("{message:?}"),
+    };
+    std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Warning])).map(text).collect()
+}
+
+#[test]
+fn a_stream_that_nobody_analyses_is_warned_of_once() {
+    let silent: Vec<_> = (10..30).map(|second| (second, false)).collect();
+    let warnings = warnings_of_silence(&silent);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("deepfakedetect"), "{warnings:?}");
+    assert_eq!(warnings_of_silence(&silent[..5]), [""; 0], "not before five seconds");
+    let mut late = silent.clone();
+    late[3].1 = true;
+    assert_eq!(warnings_of_silence(&late), [""; 0], "a report without faces is one, too");
+}
+
+#[test]
+fn reports_of_several_detectors_are_drawn_or_one_is_chosen() {
+    let info = info(VideoFormat::I420, 640, 480);
+    let area = |detector: Option<&str>| {
+        let mut harness = blending(&info);
+        let element = harness.element().unwrap();
+        element.set_property("show-label", false);
+        element.set_property("show-window", false);
+        element.set_property("show-history", false);
+        element.set_property("detector", detector);
+        let mut buffer = grey(&info, 0);
+        for (element, x) in [("a", 0.05), ("b", 0.55)] {
+            let face = with(face(State::Fake), |face| (face.x, face.width) = (x, 0.4));
+            let report = with(report(0, vec![face]), |report| report.element = Some(element.into()));
+            report::meta::attach(buffer.get_mut().unwrap(), &report, 640, 480).unwrap();
+        }
+        let out = harness.push_and_pull(buffer).unwrap();
+        let changed = changed(&out, &info);
+        (changed.iter().any(|(x, _)| *x < 320), changed.iter().any(|(x, _)| *x >= 320))
+    };
+    assert_eq!(area(None), (true, true));
+    assert_eq!(area(Some("a")), (true, false));
+    assert_eq!(area(Some("b")), (false, true));
+    assert_eq!(area(Some("c")), (false, false));
+}
+
+#[test]
+fn errors_are_posted_without_a_lock() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    // In a thread of its own, so that a deadlock fails the test instead of never ending it.
+    std::thread::spawn(move || {
+        let info = info(VideoFormat::Rgb, 320, 240);
+        let mut harness = blending(&info);
+        let element = harness.element().unwrap();
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        bus.set_sync_handler(move |_, message| {
+            if message.type_() == gst::MessageType::Error {
+                // Takes the lock that drawing takes.
+                element.static_pad("sink").unwrap().send_event(gst::event::FlushStop::new(true));
+            }
+            gst::BusSyncReply::Drop
+        });
+        let mut buffer = gst::Buffer::from_mut_slice(vec![GREY; 100]);
+        report::meta::attach(buffer.get_mut().unwrap(), &report(0, vec![face(State::Fake)]), 320, 240).unwrap();
+        let _ = sender.send(harness.push(buffer));
+    });
+    let flow = receiver.recv_timeout(std::time::Duration::from_secs(20)).expect("no lock is held while posting");
+    assert_eq!(flow, Err(gst::FlowError::Error));
 }

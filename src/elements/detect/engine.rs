@@ -9,6 +9,7 @@ use gst_video::{VideoFrameRef, VideoInfo};
 use super::background::{Background, Job};
 use super::imp::{CAT, DeepfakeDetect};
 use super::loading::Loading;
+use super::outlet::Arrival;
 use super::publisher::{Readiness, latency_for};
 use super::settings::{Found, Settings};
 use super::stats::Stage;
@@ -347,7 +348,8 @@ impl DeepfakeDetect {
                 Err(error) => (Engine::Away, Err(error)),
             },
             Engine::Sync(mut analyzer) => {
-                let result = self.analyze(&mut analyzer, buffer, &info, pts, &|| false);
+                let arrival = Arrival { time: pts, at: arrived };
+                let result = self.analyze(&mut analyzer, buffer, &info, arrival, &|| false);
                 // The streaming thread's own work so far is nothing beside it.
                 (Engine::Sync(analyzer), result.map(|()| arrived.elapsed()))
             }
@@ -375,7 +377,8 @@ impl DeepfakeDetect {
                 let this = element.imp();
                 this.live().stats.took(Stage::Wait, job.arrived.elapsed());
                 // An error has been posted; the streaming thread learns of it from `Live::failed`.
-                let _ = this.analyze(analyzer, &job.buffer, &job.info, job.pts, is_stale);
+                let arrival = Arrival { time: job.pts, at: job.arrived };
+                let _ = this.analyze(analyzer, &job.buffer, &job.info, arrival, is_stale);
             }
         };
         Background::start(loading, Box::new(work)).map(Engine::Async).map_err(|error| {
@@ -390,19 +393,19 @@ impl DeepfakeDetect {
         analyzer: &mut Analyzer,
         buffer: &gst::BufferRef,
         info: &VideoInfo,
-        pts: u64,
+        arrival: Arrival,
         is_stale: &dyn Fn() -> bool,
     ) -> Result<(), gst::FlowError> {
         let settings = self.settings().clone();
         analyzer.set_settings(settings.analyzer());
         let began = Instant::now();
-        let result = surviving(|| analyze_buffer(analyzer, buffer, info, pts, settings.face_source));
+        let result = surviving(|| analyze_buffer(analyzer, buffer, info, arrival.time, settings.face_source));
         if let Err(AnalysisError::Panicked(_)) = result {
             analyzer.reset();
         }
         let took = began.elapsed();
         self.watch_devices(analyzer);
-        self.publish(analyzer, result, took, &settings, is_stale)
+        self.publish(analyzer, result, arrival, took, &settings, is_stale)
     }
 
     /// A new segment. Only one that means other times is a new stream.
@@ -456,7 +459,7 @@ impl DeepfakeDetect {
                 Engine::Async(background) => background.reset(),
             }
         }
-        self.post_alerts(&self.clear());
+        self.clear();
     }
 
     /// Waits for the frames that are still being analysed.
@@ -499,6 +502,7 @@ fn analyze_buffer(
     // The analysis knows running time only.
     let to_pts = |at: u64| buffer.pts().map_or(at, |pts| pts.nseconds().saturating_sub(time.saturating_sub(at)));
     report.pts = to_pts(time);
+    report.running_time = Some(time);
     for face in &mut report.faces {
         face.window_start = face.window_start.map(to_pts);
         face.window_end = face.window_end.map(to_pts);

@@ -10,6 +10,7 @@ use gst_video::VideoInfo;
 
 use super::engine::{Engine, State};
 use super::loading::Loading;
+use super::outlet::{Outbox, Outlet};
 use super::publisher::{Live, Readiness};
 use super::settings::Settings;
 use super::stats::Stage;
@@ -35,6 +36,7 @@ pub struct DeepfakeDetect {
     state: Mutex<Option<State>>,
     /// What both the streaming thread and the analysis thread write, and properties read. Held for a few instructions only.
     live: Mutex<Live>,
+    pub(super) outbox: Outbox,
 }
 
 #[glib::object_subclass]
@@ -108,7 +110,7 @@ impl BaseTransformImpl for DeepfakeDetect {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = self.settings().clone();
-        *self.live() = Live { readiness: Readiness::Warming, ..Live::default() };
+        *self.live() = Live { readiness: Readiness::Warming, outlet: Outlet::new(), ..Live::default() };
         bridge_log();
         // What is not there can be told at once.
         let found = settings.find().map(|found| (Grid::new(found.package.window.rate_hz), found));
@@ -139,7 +141,7 @@ impl BaseTransformImpl for DeepfakeDetect {
         let state = self.state().take();
         // Ends the threads, which take `live`.
         drop(state);
-        self.post_alerts(&self.clear());
+        self.clear();
         {
             let mut live = self.live();
             live.readiness = Readiness::Stopped;
@@ -228,12 +230,13 @@ impl BaseTransformImpl for DeepfakeDetect {
             live.stats.strays += 1;
             return if live.failed { Err(gst::FlowError::Error) } else { Ok(gst::FlowSuccess::Ok) };
         };
+        let (time, expire) = (self.running_time(buffer.pts()), self.settings().expire);
         let latest = {
             let live = self.live();
             if live.failed {
                 return Err(gst::FlowError::Error);
             }
-            live.latest.clone()
+            live.outlet.latest(time, expire)
         };
         if let (Some(report), Some((width, height))) = (latest, self.frame_size()) {
             report.attach(buffer, width, height).expect("the plugin has registered its meta");
@@ -265,6 +268,15 @@ impl DeepfakeDetect {
         let state = self.state();
         let info = state.as_ref()?.info.as_ref()?;
         Some((info.width(), info.height()))
+    }
+
+    /// In nanoseconds; `None` where the PTS lies outside of the segment.
+    fn running_time(&self, pts: Option<gst::ClockTime>) -> Option<u64> {
+        let time = match self.state().as_ref().and_then(|state| state.segment.as_ref()) {
+            Some(segment) => segment.to_running_time(pts?),
+            None => pts,
+        };
+        time.map(gst::ClockTime::nseconds)
     }
 
     /// Whether frames are analysed beside the stream, given whether upstream is live.

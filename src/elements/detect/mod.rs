@@ -8,7 +8,8 @@
 //! ```
 //!
 //! # Messages
-//! Element messages on the bus: `deepfake-alert` whenever a face begins or ceases to look fake, and with
+//! Element messages on the bus: `deepfake-alert` when a face has looked fake for `alert-after` and when it has not for
+//! `alert-hold` (see [`deepfake_report::alert`]; each raised one is cleared exactly once, in order), and with
 //! `post-messages=true` a `deepfake-report` for each analysed frame. With `stats-interval` a `deepfakedetect-stats` now and
 //! then, with the fields of the property `stats`.
 //!
@@ -28,6 +29,7 @@ mod engine;
 mod gate;
 mod imp;
 mod loading;
+mod outlet;
 mod properties;
 mod publisher;
 mod settings;

@@ -161,6 +161,31 @@ pub fn specs() -> Vec<glib::ParamSpec> {
             .default_value(default.post_messages)
             .mutable_playing()
             .build(),
+        glib::ParamSpecUInt::builder("alert-after")
+            .nick("Alert after")
+            .blurb("Raise an alert when the smoothed score of a face has stayed over the fake threshold for this many milliseconds")
+            .maximum(600_000)
+            .default_value(default.alert_after)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecUInt::builder("alert-hold")
+            .nick("Alert hold")
+            .blurb("Clear an alert when the score has not been over the fake threshold for this many milliseconds")
+            .maximum(600_000)
+            .default_value(default.alert_hold)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecUInt::builder("expire")
+            .nick("Expire")
+            .blurb("Attach no report that is more than this many milliseconds older than the frame; 0 = never")
+            .default_value(default.expire)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecString::builder("stream")
+            .nick("Stream")
+            .blurb("Name of the stream in reports, such as the camera's; unset = none")
+            .mutable_playing()
+            .build(),
         glib::ParamSpecUInt::builder("stats-interval")
             .nick("Statistics interval")
             .blurb("Post the property stats as an element message about this often, in milliseconds; 0 = never")
@@ -200,6 +225,10 @@ pub fn set(settings: &mut Settings, name: &str, value: &glib::Value) {
         "authentic-threshold" => settings.authentic_threshold = value.get().expect(CHECKED),
         "hysteresis" => settings.hysteresis = value.get().expect(CHECKED),
         "post-messages" => settings.post_messages = value.get().expect(CHECKED),
+        "alert-after" => settings.alert_after = value.get().expect(CHECKED),
+        "alert-hold" => settings.alert_hold = value.get().expect(CHECKED),
+        "expire" => settings.expire = value.get().expect(CHECKED),
+        "stream" => settings.stream = value.get().expect(CHECKED),
         "stats-interval" => settings.stats_interval = value.get().expect(CHECKED),
         name => unreachable!("no property {name} can be set"),
     }
@@ -229,6 +258,10 @@ pub fn get(settings: &Settings, name: &str) -> glib::Value {
         "authentic-threshold" => settings.authentic_threshold.to_value(),
         "hysteresis" => settings.hysteresis.to_value(),
         "post-messages" => settings.post_messages.to_value(),
+        "alert-after" => settings.alert_after.to_value(),
+        "alert-hold" => settings.alert_hold.to_value(),
+        "expire" => settings.expire.to_value(),
+        "stream" => settings.stream.to_value(),
         "stats-interval" => settings.stats_interval.to_value(),
         name => unreachable!("no property {name} can be read"),
     }

@@ -9,13 +9,14 @@ use gst_base::prelude::*;
 use super::OnError;
 use super::engine::Engine;
 use super::imp::{CAT, DeepfakeDetect};
+use super::outlet::{Arrival, Outlet, Post};
 use super::settings::Settings;
 use super::stats::{Stage, Stats};
 use deepfake_engine::analysis::AnalysisError;
 use deepfake_engine::analysis::analyzer::{Analyzer, Timings};
 use deepfake_engine::inference::{InferenceError, Model, Placement};
 use deepfake_report::FrameReport;
-use deepfake_report::alert::{Action, Alert, AlertWatch};
+use deepfake_report::alert::{Action, Alert};
 use deepfake_report::{message, meta};
 
 /// Due frames in a row that must be in time for the analysis to have caught up.
@@ -66,8 +67,7 @@ impl Readiness {
 
 #[derive(Default)]
 pub(super) struct Live {
-    pub(super) latest: Option<Arc<meta::Attachable>>,
-    pub(super) alerts: AlertWatch,
+    pub(super) outlet: Outlet,
     pub(super) stats: Stats,
     pub(super) readiness: Readiness,
     pub(super) active_device: Option<&'static str>,
@@ -201,11 +201,18 @@ impl DeepfakeDetect {
         &self,
         analyzer: &Analyzer,
         result: Result<FrameReport, AnalysisError>,
+        arrival: Arrival,
         took: Duration,
         settings: &Settings,
         is_stale: &dyn Fn() -> bool,
     ) -> Result<(), gst::FlowError> {
-        let result = result.map(|report| meta::Attachable::new(Arc::new(report)));
+        let threshold = analyzer.fake_threshold();
+        let element = self.obj().name();
+        let result = result.map(|mut report| {
+            let stream = settings.stream.as_deref();
+            self.live().outlet.complete(&mut report, &element, stream, arrival.at, threshold);
+            meta::Attachable::new(Arc::new(report))
+        });
 
         let mut live = self.live();
         if is_stale() {
@@ -223,17 +230,15 @@ impl DeepfakeDetect {
                     // It was the model before this one that failed, over a frame that it was still at.
                     live.readiness = Readiness::Running;
                 }
-                let alerts = live.alerts.update(&report, analyzer.fake_threshold());
+                let alerts = live.outlet.accept(attachable, threshold, settings);
                 live.stats.alerts += alerts.iter().filter(|alert| alert.action == Action::Raised).count() as u64;
-                live.latest = Some(Arc::new(attachable));
+                self.outbox.push(settings.post_messages.then(|| Post::Report(report.clone())));
+                self.outbox.push(alerts.into_iter().map(Post::from));
                 let slower = latency_for(took).max(live.latency);
                 let slowed = std::mem::replace(&mut live.latency, slower) != slower;
                 drop(live);
                 self.tell(&report, took);
-                if settings.post_messages {
-                    let _ = self.obj().post_message(message::report(&*self.obj(), &report));
-                }
-                self.post_alerts_with(&alerts, &report);
+                self.post_outbox();
                 if slowed && self.obj().current_state() == gst::State::Playing {
                     gst::debug!(CAT, imp = self, "analysis took {took:?}: the latency is {slower} now");
                     let _ = self.obj().post_message(gst::message::Latency::builder().src(&*self.obj()).build());
@@ -242,15 +247,18 @@ impl DeepfakeDetect {
             }
             Err(error) => {
                 live.stats.failed += 1;
-                live.latest = None;
+                let mut alerts = live.outlet.fail(arrival.time);
                 if matches!(error, AnalysisError::Inference(InferenceError::WorkerGone { .. })) {
+                    alerts.extend(live.outlet.clear());
                     // It does not mend itself; a `model` that is set from now on is loaded with all else.
                     live.readiness = Readiness::Failed;
                 }
                 let first = !std::mem::replace(&mut live.failing, true);
                 live.failed = settings.on_error == OnError::Fail;
                 let failed = live.failed;
+                self.outbox.push(alerts.into_iter().map(Post::from));
                 drop(live);
+                self.post_outbox();
                 if failed {
                     gst::element_imp_error!(self, gst::StreamError::Failed, ("{error}"));
                     return Err(gst::FlowError::Error);
@@ -299,31 +307,31 @@ impl DeepfakeDetect {
         }
     }
 
-    /// Drops what is known of the last frame. Returns the alerts that this clears, with the report they belong to.
-    pub(super) fn clear(&self) -> (Vec<Alert>, Option<Arc<FrameReport>>) {
-        let mut live = self.live();
-        (live.alerts.reset(), live.latest.take().map(|latest| latest.report().clone()))
+    /// Drops what is known of the last frame, and clears all alerts.
+    pub(super) fn clear(&self) {
+        {
+            let mut live = self.live();
+            let alerts = live.outlet.clear();
+            self.outbox.push(alerts.into_iter().map(Post::from));
+        }
+        self.post_outbox();
     }
 
-    pub(super) fn post_alerts(&self, (alerts, report): &(Vec<Alert>, Option<Arc<FrameReport>>)) {
-        if let Some(report) = report {
-            self.post_alerts_with(alerts, report);
-        }
-    }
-
-    pub(super) fn post_alerts_with(&self, alerts: &[Alert], report: &FrameReport) {
-        for alert in alerts {
-            gst::info!(
-                CAT,
-                imp = self,
-                "alert {} ({}) for face {}",
-                alert.action.as_str(),
-                alert.kind.as_str(),
-                alert.track_id
-            );
-            let face = report.faces.iter().find(|face| face.track_id == alert.track_id);
-            let _ = self.obj().post_message(message::alert(&*self.obj(), alert, face, report));
-        }
+    /// Posts what has been decided on. Called without a lock.
+    fn post_outbox(&self) {
+        let element = self.obj();
+        self.outbox.empty(|post| {
+            let message = match post {
+                Post::Report(report) => message::report(&*element, &report),
+                Post::Alert(alert) => {
+                    let Alert { id, action, kind, track_id, .. } = *alert;
+                    let (action, kind) = (action.as_str(), kind.as_str());
+                    gst::info!(CAT, imp = self, "alert {id} {action} ({kind}) for face {track_id}");
+                    message::alert(&*element, &alert)
+                }
+            };
+            let _ = element.post_message(message);
+        });
     }
 }
 

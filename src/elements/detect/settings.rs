@@ -10,6 +10,7 @@ use deepfake_engine::analysis::detector::FaceDetector;
 use deepfake_engine::analysis::follower::FollowerSettings;
 use deepfake_engine::analysis::quality::QualityLimits;
 use deepfake_engine::inference::{DeviceRequest, Model, ModelPackage, SessionOptions, places, runtime};
+use deepfake_report::alert::AlertSettings;
 
 /// The model that is used where none is named.
 const DEFAULT_MODEL: &str = "l40";
@@ -45,6 +46,13 @@ pub struct Settings {
     pub authentic_threshold: f64,
     pub hysteresis: f64,
     pub post_messages: bool,
+    /// Milliseconds.
+    pub alert_after: u32,
+    pub alert_hold: u32,
+    /// Milliseconds; 0 for never.
+    pub expire: u32,
+    /// Name of the stream in reports.
+    pub stream: Option<String>,
     /// Milliseconds; 0 for never.
     pub stats_interval: u32,
 }
@@ -53,6 +61,7 @@ impl Default for Settings {
     fn default() -> Self {
         let follower = FollowerSettings::default();
         let quality = QualityLimits::default();
+        let alerts = AlertSettings::default();
         Self {
             model: DEFAULT_MODEL.into(),
             device: Device::default(),
@@ -75,6 +84,10 @@ impl Default for Settings {
             authentic_threshold: -1.0,
             hysteresis: -1.0,
             post_messages: false,
+            alert_after: (alerts.after_ns / NS_PER_MS) as u32,
+            alert_hold: (alerts.hold_ns / NS_PER_MS) as u32,
+            expire: 2000,
+            stream: None,
             stats_interval: 0,
         }
     }

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -5,12 +7,12 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::subclass::prelude::*;
-use serde::Serialize;
 
+use super::OnError;
 use super::output::{Location, Output};
 use super::queue::{Queue, Stats};
 use super::writer::{self, Event};
-use deepfake_report::{self as report, FrameReport};
+use deepfake_report::{FrameReport, json, meta};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("deepfakelog", gst::DebugColorFlags::empty(), Some("Deepfake reports as JSON Lines"))
@@ -21,6 +23,9 @@ struct Settings {
     location: Option<String>,
     append: bool,
     all_buffers: bool,
+    /// Name of the element whose reports are written; `None` for all.
+    detector: Option<String>,
+    on_error: OnError,
     max_size_bytes: u64,
     max_files: u32,
     max_queue_bytes: u32,
@@ -33,6 +38,8 @@ impl Default for Settings {
             location: None,
             append: true,
             all_buffers: false,
+            detector: None,
+            on_error: OnError::default(),
             max_size_bytes: 0,
             max_files: 5,
             max_queue_bytes: 8 * 1024 * 1024,
@@ -45,41 +52,44 @@ impl Default for Settings {
 struct State {
     /// `None` while stopped.
     queue: Option<Arc<Queue>>,
-    last: Option<Seen>,
+    /// The newest report of each element, by the element's name.
+    last: HashMap<Option<String>, Seen>,
     duplicates: u64,
     /// Of the last run, for those who ask after the end.
     stats: Stats,
 }
 
+/// More elements than this are not told apart: names that change without end must not cost memory.
+const MAX_ELEMENTS: usize = 64;
+
 /// What makes a report the same one again.
 #[derive(PartialEq)]
 struct Seen {
-    buffer_pts: gst::ClockTime,
-    report_pts: u64,
+    /// Where each buffer has a line of its own. Without PTS nothing tells a copy from the next buffer.
+    buffer_pts: Option<Option<gst::ClockTime>>,
+    pts: u64,
+    run: Option<String>,
+    utc: Option<String>,
     windows: Vec<(u32, Option<u64>)>,
 }
 
 impl Seen {
-    fn new(buffer_pts: gst::ClockTime, report: &FrameReport) -> Self {
+    fn new(report: &FrameReport, buffer_pts: Option<Option<gst::ClockTime>>) -> Self {
         let windows = report.faces.iter().map(|face| (face.track_id, face.window_end)).collect();
-        Self { buffer_pts, report_pts: report.pts, windows }
+        Self { buffer_pts, pts: report.pts, run: report.run.clone(), utc: report.utc.clone(), windows }
     }
-}
 
-/// The line of a buffer that was not analysed: a report with nothing known.
-#[derive(Serialize)]
-struct NotAnalysed {
-    schema: u32,
-    pts: Option<u64>,
-    model: Option<&'static str>,
-    device: Option<&'static str>,
-    faces: [(); 0],
+    fn is_again(&self, last: &Self) -> bool {
+        self == last && self.buffer_pts != Some(None)
+    }
 }
 
 #[derive(Default)]
 pub struct DeepfakeLog {
     settings: Mutex<Settings>,
     state: Mutex<State>,
+    /// An error has been posted: the stream ends.
+    failed: AtomicBool,
 }
 
 #[glib::object_subclass]
@@ -97,7 +107,7 @@ impl ObjectImpl for DeepfakeLog {
                 glib::ParamSpecString::builder("location")
                     .nick("Location")
                     .blurb(
-                        "Where the lines go: the path of a file, FIFO or character device, taken letter by letter, \
+                        "Where the lines go: the path of a file, FIFO or character device, used verbatim, \
                          or - or stdout, or stderr",
                     )
                     .mutable_ready()
@@ -111,16 +121,26 @@ impl ObjectImpl for DeepfakeLog {
                 glib::ParamSpecBoolean::builder("all-buffers")
                     .nick("All buffers")
                     .blurb(
-                        "Write a line for buffers without a report too: with their own PTS, no faces, \
-                         and null for model and device",
+                        "Write a line for each buffer instead of for each new report; buffers without a report have no \
+                         faces, and null for pts, model and device",
                     )
                     .default_value(default.all_buffers)
                     .mutable_playing()
                     .build(),
+                glib::ParamSpecString::builder("detector")
+                    .nick("Detector")
+                    .blurb("Name of the deepfakedetect whose reports are written; unset = those of all")
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecEnum::builder_with_default("on-error", default.on_error)
+                    .nick("On error")
+                    .blurb("What to do when the log cannot be opened or written")
+                    .mutable_ready()
+                    .build(),
                 glib::ParamSpecUInt64::builder("max-size-bytes")
                     .nick("Largest file")
                     .blurb(
-                        "Length in bytes beyond which no file grows: LOCATION is renamed to LOCATION.1 and begun anew \
+                        "Length in bytes beyond which no file grows: LOCATION is renamed to LOCATION.1 and started anew \
                          (0 = no limit; for regular files only)",
                     )
                     .default_value(default.max_size_bytes)
@@ -166,6 +186,8 @@ impl ObjectImpl for DeepfakeLog {
             "location" => settings.location = value.get().expect("type checked upstream"),
             "append" => settings.append = value.get().expect("type checked upstream"),
             "all-buffers" => settings.all_buffers = value.get().expect("type checked upstream"),
+            "detector" => settings.detector = value.get().expect("type checked upstream"),
+            "on-error" => settings.on_error = value.get().expect("type checked upstream"),
             "max-size-bytes" => settings.max_size_bytes = value.get().expect("type checked upstream"),
             "max-files" => settings.max_files = value.get().expect("type checked upstream"),
             "max-queue-bytes" => settings.max_queue_bytes = value.get().expect("type checked upstream"),
@@ -183,6 +205,8 @@ impl ObjectImpl for DeepfakeLog {
             "location" => settings.location.to_value(),
             "append" => settings.append.to_value(),
             "all-buffers" => settings.all_buffers.to_value(),
+            "detector" => settings.detector.to_value(),
+            "on-error" => settings.on_error.to_value(),
             "max-size-bytes" => settings.max_size_bytes.to_value(),
             "max-files" => settings.max_files.to_value(),
             "max-queue-bytes" => settings.max_queue_bytes.to_value(),
@@ -232,15 +256,25 @@ impl BaseTransformImpl for DeepfakeLog {
         gst::debug!(CAT, imp = self, "Writing to {location}");
 
         let queue = Arc::new(Queue::new(settings.max_queue_bytes as usize));
-        let output = Output::new(location.clone(), settings.append, settings.max_size_bytes, settings.max_files);
+        let mut output = Output::new(location.clone(), settings.append, settings.max_size_bytes, settings.max_files);
+        if settings.on_error == OnError::Fail {
+            output.try_open().map_err(|error| {
+                gst::error_msg!(
+                    gst::ResourceError::OpenWrite,
+                    ("Cannot open the log {location}: {error}. \
+                         Set location to a file that can be written, or on-error=passthrough to go on without a log.")
+                )
+            })?;
+        }
         let element = self.obj().downgrade();
         writer::spawn(queue.clone(), output, move |event| {
             if let Some(element) = element.upgrade() {
-                element.imp().tell(&location, event);
+                element.imp().post(&location, event, settings.on_error);
             }
         })
         .map_err(|error| gst::error_msg!(gst::ResourceError::Failed, ("Cannot start the log's thread: {error}")))?;
 
+        self.failed.store(false, Ordering::Relaxed);
         *self.state.lock().unwrap() = State { queue: Some(queue), ..State::default() };
         Ok(())
     }
@@ -273,7 +307,7 @@ impl BaseTransformImpl for DeepfakeLog {
             }
             // After these, the same time is another frame.
             gst::EventView::FlushStop(_) | gst::EventView::StreamStart(_) | gst::EventView::Segment(_) => {
-                self.state.lock().unwrap().last = None;
+                self.state.lock().unwrap().last.clear();
             }
             _ => {}
         }
@@ -281,52 +315,68 @@ impl BaseTransformImpl for DeepfakeLog {
     }
 
     fn transform_ip_passthrough(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let Some((queue, mut line)) = self.line(buffer) else { return Ok(gst::FlowSuccess::Ok) };
-        gst::trace!(CAT, imp = self, "{line}");
-        line.push('\n');
-        if queue.push(line) {
-            gst::element_imp_warning!(
-                self,
-                gst::ResourceError::Write,
-                ("The log cannot keep up: lines are dropped, oldest first"),
-                ["lines-dropped in the property stats counts them; a larger max-queue-bytes holds more"]
-            );
+        let Some((queue, lines)) = self.lines(buffer) else { return Ok(gst::FlowSuccess::Ok) };
+        for mut line in lines {
+            gst::trace!(CAT, imp = self, "{line}");
+            line.push('\n');
+            if queue.push(line) {
+                gst::element_imp_warning!(
+                    self,
+                    gst::ResourceError::Write,
+                    ("The log cannot keep up: lines are dropped, oldest first"),
+                    ["lines-dropped in the property stats counts them; a larger max-queue-bytes holds more"]
+                );
+            }
         }
-        Ok(gst::FlowSuccess::Ok)
+        if self.failed.load(Ordering::Relaxed) { Err(gst::FlowError::Error) } else { Ok(gst::FlowSuccess::Ok) }
     }
 }
 
 impl DeepfakeLog {
-    /// The buffer's line, without its line break, and where to put it.
-    fn line(&self, buffer: &gst::BufferRef) -> Option<(Arc<Queue>, String)> {
-        let Some(report) = report::meta::read(buffer) else {
-            if !self.settings.lock().unwrap().all_buffers {
-                return None;
-            }
-            let pts = buffer.pts().map(gst::ClockTime::nseconds);
-            let line = NotAnalysed { schema: report::SCHEMA, pts, model: None, device: None, faces: [] };
-            let line = serde_json::to_string(&line).expect("nothing that JSON cannot say");
-            return Some((self.state.lock().unwrap().queue.clone()?, line));
+    /// The buffer's lines, without line breaks, and where to put them. `None` while stopped.
+    fn lines(&self, buffer: &gst::BufferRef) -> Option<(Arc<Queue>, Vec<String>)> {
+        let (all_buffers, detector) = {
+            let settings = self.settings.lock().unwrap();
+            (settings.all_buffers, settings.detector.clone())
         };
-        let queue = {
-            let mut state = self.state.lock().unwrap();
-            // Without PTS nothing tells a copy from the next frame.
-            let seen = buffer.pts().map(|pts| Seen::new(pts, &report));
-            if seen.is_some() && seen == state.last {
+        let reports = match &detector {
+            Some(name) => meta::read_from(buffer, name).into_iter().collect(),
+            None => meta::read_all(buffer),
+        };
+        let pts = buffer.pts();
+        let buffer_pts = pts.map(gst::ClockTime::nseconds);
+        let mut state = self.state.lock().unwrap();
+        let queue = state.queue.clone()?;
+        if reports.is_empty() && all_buffers {
+            return Some((queue, vec![json::line_not_analysed(buffer_pts)]));
+        }
+        let mut lines = Vec::with_capacity(reports.len());
+        for mut report in reports {
+            let seen = Seen::new(&report, all_buffers.then_some(pts));
+            if state.last.get(&report.element).is_some_and(|last| seen.is_again(last)) {
                 state.duplicates += 1;
-                return None;
+                continue;
             }
-            state.last = seen;
-            state.queue.clone()?
-        };
-        Some((queue, report::json::line(&report)))
+            if state.last.len() >= MAX_ELEMENTS && !state.last.contains_key(&report.element) {
+                state.last.clear();
+            }
+            state.last.insert(report.element.clone(), seen);
+            report.buffer_pts = buffer_pts;
+            lines.push(json::line(&report));
+        }
+        Some((queue, lines))
     }
 
     /// Posts what the writer's thread has to say. Called from that thread, without any lock.
-    fn tell(&self, location: &Location, event: Event) {
+    fn post(&self, location: &Location, event: Event, on_error: OnError) {
         match event {
             Event::Failed(error) => {
                 let text = format!("Cannot write the log to {location}: {error}");
+                if on_error == OnError::Fail {
+                    self.failed.store(true, Ordering::Relaxed);
+                    gst::element_imp_error!(self, gst::ResourceError::Write, ("{text}"));
+                    return;
+                }
                 let debug = "frames pass on, lines wait, and writing is tried again";
                 match error.kind() {
                     std::io::ErrorKind::StorageFull => {
@@ -341,7 +391,7 @@ impl DeepfakeLog {
             Event::NotRotated(error) => gst::element_imp_warning!(
                 self,
                 gst::ResourceError::Write,
-                ("Cannot rename the log {location} to begin a new one: {error}"),
+                ("Cannot rename the log {location} to start a new one: {error}"),
                 ["the file grows beyond max-size-bytes"]
             ),
         }

@@ -34,7 +34,7 @@ pub enum LocationError {
 }
 
 impl Location {
-    /// Takes the words `-`, `stdout` and `stderr`; anything else is a path, letter by letter.
+    /// Takes the words `-`, `stdout` and `stderr`; anything else is a path, used verbatim.
     pub fn parse(text: &str) -> Result<Self, LocationError> {
         let path = match text {
             "" => return Err(LocationError::Missing),
@@ -96,6 +96,22 @@ pub struct Written {
 impl Output {
     pub fn new(location: Location, append: bool, max_size: u64, max_files: u32) -> Self {
         Self { location, append, max_size, max_files, open: None }
+    }
+
+    /// Opens a file before its first line, so that one that cannot be opened is known at once. A FIFO is left to its first line:
+    /// its reader may come later.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn try_open(&mut self) -> io::Result<()> {
+        let is_fifo = match &self.location {
+            Location::Path(path) => fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo()),
+            _ => false,
+        };
+        if !is_fifo && self.open.is_none() {
+            self.open = Some(self.open()?);
+        }
+        Ok(())
     }
 
     /// Writes a line, which ends with its line break, opening and rotating as needed.
@@ -375,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn locations_are_taken_letter_by_letter_and_folders_refused() {
+    fn locations_are_used_verbatim_and_folders_refused() {
         let folder = tempfile::tempdir().unwrap();
         let name = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         assert_eq!(Location::parse("-").unwrap(), Location::Stdout);

@@ -1,4 +1,4 @@
-//! The thread that writes: takes lines from the queue, tries again what fails, and tells when trouble begins and ends.
+//! The thread that writes: takes lines from the queue, tries again what fails, and reports when trouble starts and ends.
 
 use std::io;
 use std::sync::Arc;
@@ -13,21 +13,21 @@ const RETRY: Duration = Duration::from_millis(500);
 const HURRIED_RETRY: Duration = Duration::from_millis(50);
 
 pub enum Event {
-    /// Writing began to fail. Said once, until [`Event::Recovered`].
+    /// Writing started to fail. Reported once, until [`Event::Recovered`].
     Failed(io::Error),
     /// Everything that waited is written.
     Recovered,
-    /// The file could not be renamed and grows on. Said once, until it could.
+    /// The file could not be renamed and grows on. Reported once, until it could.
     NotRotated(io::Error),
 }
 
 /// Starts the thread, which ends after [`Queue::close`].
-pub fn spawn(queue: Arc<Queue>, output: Output, tell: impl Fn(Event) + Send + 'static) -> io::Result<()> {
+pub fn spawn(queue: Arc<Queue>, output: Output, report: impl Fn(Event) + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name("deepfakelog".into()).spawn(move || {
         block_signals();
         // Lets go of those who wait even if something in here panics.
         let _guard = Quit(&queue);
-        run(&queue, output, tell);
+        run(&queue, output, report);
     })?;
     Ok(())
 }
@@ -40,7 +40,7 @@ impl Drop for Quit<'_> {
     }
 }
 
-fn run(queue: &Queue, mut output: Output, tell: impl Fn(Event)) {
+fn run(queue: &Queue, mut output: Output, report: impl Fn(Event)) {
     let mut rotation_fails = false;
     loop {
         match queue.next() {
@@ -49,7 +49,7 @@ fn run(queue: &Queue, mut output: Output, tell: impl Fn(Event)) {
                 if let Err(error) = output.sync()
                     && queue.failed()
                 {
-                    tell(Event::Failed(error));
+                    report(Event::Failed(error));
                 }
                 queue.synced(ticket);
             }
@@ -61,17 +61,17 @@ fn run(queue: &Queue, mut output: Output, tell: impl Fn(Event)) {
                             queue.rotated();
                         }
                         Some(Err(error)) if !std::mem::replace(&mut rotation_fails, true) => {
-                            tell(Event::NotRotated(error));
+                            report(Event::NotRotated(error));
                         }
                         _ => {}
                     }
                     if queue.written() {
-                        tell(Event::Recovered);
+                        report(Event::Recovered);
                     }
                 }
                 Err(error) => {
                     if queue.put_back(line) {
-                        tell(Event::Failed(error));
+                        report(Event::Failed(error));
                     }
                     if !queue.pause(RETRY, HURRIED_RETRY) {
                         return;

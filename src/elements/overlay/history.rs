@@ -100,16 +100,23 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use deepfake_report::{FaceReport, testing};
+    use deepfake_report::FaceReport;
+    use deepfake_report::testing::{self, with};
 
     const SECOND: u64 = 1_000_000_000;
 
     fn report(pts: u64, faces: Vec<FaceReport>) -> FrameReport {
-        FrameReport { pts, faces, ..testing::reports().remove(0) }
+        with(testing::reports().remove(0), |report| {
+            report.pts = pts;
+            report.faces = faces;
+        })
     }
 
     fn face(id: u32, window_end: u64, score: f64) -> FaceReport {
-        FaceReport { window_end: Some(window_end), score: Some(score), ..testing::face(id) }
+        with(testing::face(id), |face| {
+            face.window_end = Some(window_end);
+            face.score = Some(score);
+        })
     }
 
     #[test]

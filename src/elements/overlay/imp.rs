@@ -21,12 +21,16 @@ use super::outline::{self, Pen, Stroke};
 use super::theme;
 use crate::elements::frame;
 use deepfake_report::State as Verdict;
-use deepfake_report::{self as report, FaceReport, FrameReport};
+use deepfake_report::{FaceReport, FrameReport, meta};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("deepfakeoverlay", gst::DebugColorFlags::empty(), Some("Overlay of deepfake verdicts"))
 });
 
+/// A stream that has run this long without a report is warned of.
+const SILENCE: gst::ClockTime = gst::ClockTime::from_seconds(5);
+/// More detectors than this are not told apart: names that change without end must not cost memory.
+const DETECTORS_MAX: usize = 16;
 /// More faces than this are not drawn: nobody could read them, and a broken report must not stall the stream.
 const FACES_MAX: usize = 256;
 
@@ -39,7 +43,10 @@ struct Settings {
     font: String,
     scale: f64,
     history_seconds: u32,
-    expire: u64,
+    /// Milliseconds; 0 for never.
+    expire: u32,
+    /// Name of the element whose reports are drawn; `None` for all.
+    detector: Option<String>,
 }
 
 impl Default for Settings {
@@ -52,7 +59,8 @@ impl Default for Settings {
             font: "Sans".into(),
             scale: 1.0,
             history_seconds: 10,
-            expire: 500_000_000,
+            expire: 500,
+            detector: None,
         }
     }
 }
@@ -83,9 +91,9 @@ struct State {
     settings: Settings,
     metrics: Metrics,
     pen: Pen,
-    history: History,
-    /// Where the label of each track was in the frame before.
-    places: HashMap<u32, Place>,
+    detectors: Vec<Detector>,
+    /// Where the label of each face was in the frame before.
+    places: HashMap<Key, Place>,
     drawn: Option<Drawn>,
 }
 
@@ -104,11 +112,21 @@ impl Drawn {
     }
 }
 
+/// What is remembered of the reports of one element.
+struct Detector {
+    element: Option<String>,
+    history: History,
+}
+
+/// A face among those of all detectors: the detector's place in [`State::detectors`], `None` for a face that nobody judged, and
+/// the track.
+type Key = (Option<usize>, u32);
+
 /// A face to be drawn.
 struct Face<'a> {
     area: Area,
     state: Option<Verdict>,
-    track_id: Option<u32>,
+    key: Option<Key>,
     report: Option<&'a FaceReport>,
 }
 
@@ -122,7 +140,7 @@ impl State {
             settings,
             metrics,
             pen,
-            history: History::default(),
+            detectors: Vec::new(),
             places: HashMap::new(),
             drawn: None,
         }
@@ -147,23 +165,23 @@ impl State {
     /// What is to be seen: contents and their places.
     fn scene(&mut self, mut faces: Vec<Face>) -> Scene {
         // The most important faces get room for their labels first, and are painted last.
-        faces.sort_by_key(|face| (std::cmp::Reverse(theme::rank(face.state)), face.track_id));
+        faces.sort_by_key(|face| (std::cmp::Reverse(theme::rank(face.state)), face.key));
         faces.truncate(FACES_MAX);
 
         let frame = self.frame();
-        let newest = self.history.newest().unwrap_or(0);
         let span = self.settings.history_seconds;
         let labels: Vec<[Option<Label>; 2]> = faces
             .iter()
-            .map(|face| match (face.report, face.track_id) {
-                (Some(report), _) => {
-                    let samples = self.history.samples(report.track_id);
-                    let full = self.metrics.label(report, samples, newest, span);
+            .map(|face| match (face.report, face.key) {
+                (Some(report), Some((Some(detector), _))) => {
+                    let history = &self.detectors[detector].history;
+                    let newest = history.newest().unwrap_or(0);
+                    let full = self.metrics.label(report, history.samples(report.track_id), newest, span);
                     let compact = full.as_ref().and_then(|full| self.metrics.compact(full));
                     [full, compact]
                 }
-                (None, Some(id)) => [None, self.metrics.plain(id as i32)],
-                (None, None) => [None, None],
+                (_, Some((_, id))) => [None, self.metrics.plain(id as i32)],
+                (_, None) => [None, None],
             })
             .collect();
         let wishes: Vec<_> = faces
@@ -176,7 +194,7 @@ impl State {
                 Wish {
                     face: face.area,
                     forms: [full.as_ref().map(Label::size).filter(modest), compact.as_ref().map(Label::size)],
-                    before: face.track_id.and_then(|id| self.places.get(&id).copied()),
+                    before: face.key.and_then(|key| self.places.get(&key).copied()),
                     important: face.state == Some(Verdict::Fake),
                 }
             })
@@ -184,7 +202,7 @@ impl State {
         let areas: Vec<_> = faces.iter().map(|face| face.area).collect();
         let places = layout::place(frame, self.metrics.gap() + self.pen.casing, &areas, &wishes);
 
-        self.places = faces.iter().zip(&places).filter_map(|(face, place)| Some((face.track_id?, (*place)?))).collect();
+        self.places = faces.iter().zip(&places).filter_map(|(face, place)| Some((face.key?, (*place)?))).collect();
         let mut scene = Scene::new();
         if self.settings.show_box {
             for face in faces.iter().rev() {
@@ -232,6 +250,23 @@ impl State {
         Ok(self.drawn.as_mut().expect("just made"))
     }
 
+    /// The place of the element of this name among the detectors.
+    fn detector(&mut self, element: Option<&str>) -> usize {
+        if let Some(index) = self.detectors.iter().position(|known| known.element.as_deref() == element) {
+            return index;
+        }
+        if self.detectors.len() >= DETECTORS_MAX {
+            self.forget();
+        }
+        self.detectors.push(Detector { element: element.map(Into::into), history: History::default() });
+        self.detectors.len() - 1
+    }
+
+    fn forget(&mut self) {
+        self.detectors.clear();
+        self.places.clear();
+    }
+
     fn paint(&self, content: &Content) -> Result<Pixels, cairo::Error> {
         match content {
             Content::Stroke(stroke) => stroke.paint(),
@@ -258,6 +293,29 @@ pub struct DeepfakeOverlay {
     state: Mutex<Option<State>>,
     /// Downstream listed the caps feature but does not draw compositions: until it reconfigures, it is not offered again.
     refused: Mutex<bool>,
+    silence: Mutex<Silence>,
+}
+
+/// Waits for the first report.
+#[derive(Default)]
+struct Silence {
+    /// Running time of the first frame without one.
+    since: Option<gst::ClockTime>,
+    /// A report has come, or the warning has been posted.
+    is_over: bool,
+}
+
+/// Why a frame cannot be drawn on.
+#[derive(Debug, thiserror::Error)]
+enum DrawError {
+    #[error("a buffer came before its caps")]
+    NoCaps,
+    #[error("cannot draw: {0}")]
+    Cairo(#[from] cairo::Error),
+    #[error("cannot map a frame for writing: it is smaller than its caps say, or not in system memory")]
+    Map,
+    #[error("cannot blend: {0}")]
+    Blend(#[from] glib::BoolError),
 }
 
 #[glib::object_subclass]
@@ -328,11 +386,16 @@ impl ObjectImpl for DeepfakeOverlay {
                     .default_value(defaults.history_seconds)
                     .mutable_playing()
                     .build(),
-                glib::ParamSpecUInt64::builder("expire")
+                glib::ParamSpecString::builder("detector")
+                    .nick("Detector")
+                    .blurb("Name of the deepfakedetect whose reports are drawn; unset = those of all")
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecUInt::builder("expire")
                     .nick("Expire")
                     .blurb(
-                        "Hide what was found in a frame that is more than this many nanoseconds from the one shown; \
-                         the greatest value hides nothing",
+                        "Hide what was found in a frame that is more than this many milliseconds from the one shown; \
+                         0 = never",
                     )
                     .default_value(defaults.expire)
                     .mutable_playing()
@@ -355,6 +418,7 @@ impl ObjectImpl for DeepfakeOverlay {
             }
             "scale" => settings.scale = value.get().unwrap(),
             "history-seconds" => settings.history_seconds = value.get().unwrap(),
+            "detector" => settings.detector = value.get().unwrap(),
             "expire" => settings.expire = value.get().unwrap(),
             name => unreachable!("no property {name}"),
         }
@@ -370,6 +434,7 @@ impl ObjectImpl for DeepfakeOverlay {
             "font" => settings.font.to_value(),
             "scale" => settings.scale.to_value(),
             "history-seconds" => settings.history_seconds.to_value(),
+            "detector" => settings.detector.to_value(),
             "expire" => settings.expire.to_value(),
             name => unreachable!("no property {name}"),
         }
@@ -418,8 +483,9 @@ impl BaseTransformImpl for DeepfakeOverlay {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        report::meta::register();
+        meta::register();
         *self.refused.lock().unwrap() = false;
+        *self.silence.lock().unwrap() = Silence::default();
         Ok(())
     }
 
@@ -492,7 +558,7 @@ impl BaseTransformImpl for DeepfakeOverlay {
         let mut state = State::new(info, way, settings);
         // Another size or another way of drawing is no reason to forget the scores.
         if let Some(before) = guard.take() {
-            state.history = before.history;
+            state.detectors = before.detectors;
         }
         *guard = Some(state);
         Ok(())
@@ -502,8 +568,7 @@ impl BaseTransformImpl for DeepfakeOverlay {
         if matches!(event.type_(), gst::EventType::FlushStop | gst::EventType::StreamStart)
             && let Some(state) = self.state.lock().unwrap().as_mut()
         {
-            state.history.clear();
-            state.places.clear();
+            state.forget();
         }
         self.parent_sink_event(event)
     }
@@ -517,69 +582,108 @@ impl BaseTransformImpl for DeepfakeOverlay {
     }
 
     fn transform_ip(&self, buffer: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let report = report::meta::read(buffer);
-        if report.is_none() && buffer.meta::<VideoRegionOfInterestMeta>().is_none() {
+        let settings = self.settings.lock().unwrap().clone();
+        let reports = match &settings.detector {
+            Some(name) => meta::read_from(buffer, name).into_iter().collect(),
+            None => meta::read_all(buffer),
+        };
+        // Whoever wants one detector's faces does not want others'.
+        let has_regions = settings.detector.is_none() && buffer.meta::<VideoRegionOfInterestMeta>().is_some();
+        let has_faces = !reports.is_empty() || has_regions;
+        self.watch_silence(buffer, has_faces);
+        if !has_faces {
             return Ok(gst::FlowSuccess::Ok);
         }
         self.decide_way();
-
-        let settings = self.settings.lock().unwrap().clone();
-        let mut guard = self.state.lock().unwrap();
-        let Some(state) = guard.as_mut() else {
-            gst::element_imp_error!(self, gst::CoreError::Negotiation, ["A buffer came before its caps"]);
-            return Err(gst::FlowError::NotNegotiated);
-        };
-        if state.settings != settings {
-            state.set_settings(settings);
-        }
-        let frame = state.frame();
-        let faces = match &report {
-            Some(report) => {
-                state
-                    .history
-                    .push(report, u64::from(state.settings.history_seconds) * gst::ClockTime::SECOND.nseconds());
-                if self.is_expired(buffer, report, state.settings.expire) {
-                    gst::trace!(CAT, imp = self, "Report of {} ns is too old for {:?}", report.pts, buffer.pts());
-                    Vec::new()
-                } else {
-                    report.faces.iter().filter_map(|face| judged(face, frame)).collect()
-                }
+        // Posted without a lock: whoever gets the message may read or set properties.
+        self.draw(buffer, &reports, settings).map_err(|error| {
+            let flow = match error {
+                DrawError::NoCaps => gst::FlowError::NotNegotiated,
+                _ => gst::FlowError::Error,
+            };
+            match error {
+                DrawError::NoCaps => gst::element_imp_error!(self, gst::CoreError::Negotiation, ["{error}"]),
+                DrawError::Map => gst::element_imp_error!(self, gst::ResourceError::Write, ["{error}"]),
+                _ => gst::element_imp_error!(self, gst::LibraryError::Failed, ["{error}"]),
             }
-            None => buffer.iter_meta::<VideoRegionOfInterestMeta>().filter_map(|roi| unjudged(&roi, frame)).collect(),
-        };
-        let scene = state.scene(faces);
-        if scene.is_empty() {
-            return Ok(gst::FlowSuccess::Ok);
-        }
-        let (way, ink, info) = (state.way, state.ink, state.info.clone());
-        let drawn = state.draw(scene).map_err(|err| {
-            gst::element_imp_error!(self, gst::LibraryError::Failed, ["Cannot draw: {err}"]);
-            gst::FlowError::Error
+            flow
         })?;
-        if way == Way::Attach {
-            attach(buffer, drawn.composition());
-            return Ok(gst::FlowSuccess::Ok);
-        }
-        let mut frame = VideoFrameRef::from_buffer_ref_writable(buffer, &info).map_err(|_| {
-            gst::element_imp_error!(
-                self,
-                gst::ResourceError::Write,
-                ["Cannot map a frame for writing: it is smaller than its caps say, or not in system memory"]
-            );
-            gst::FlowError::Error
-        })?;
-        for picture in &drawn.pictures {
-            canvas::fill_padding(&mut frame, picture.area);
-            ink.blend(&mut frame, picture).map_err(|err| {
-                gst::element_imp_error!(self, gst::LibraryError::Failed, ["Cannot blend: {err}"]);
-                gst::FlowError::Error
-            })?;
-        }
         Ok(gst::FlowSuccess::Ok)
     }
 }
 
 impl DeepfakeOverlay {
+    fn draw(&self, buffer: &mut gst::BufferRef, reports: &[FrameReport], settings: Settings) -> Result<(), DrawError> {
+        let mut guard = self.state.lock().unwrap();
+        let state = guard.as_mut().ok_or(DrawError::NoCaps)?;
+        if state.settings != settings {
+            state.set_settings(settings);
+        }
+        let frame = state.frame();
+        let mut faces = Vec::new();
+        let history_ns = u64::from(state.settings.history_seconds) * gst::ClockTime::SECOND.nseconds();
+        for report in reports {
+            let detector = state.detector(report.element.as_deref());
+            state.detectors[detector].history.push(report, history_ns);
+            if self.is_expired(buffer, report, state.settings.expire) {
+                gst::trace!(CAT, imp = self, "Report of {} ns is too old for {:?}", report.pts, buffer.pts());
+            } else {
+                faces.extend(report.faces.iter().filter_map(|face| judged(face, detector, frame)));
+            }
+        }
+        if reports.is_empty() {
+            faces.extend(buffer.iter_meta::<VideoRegionOfInterestMeta>().filter_map(|region| unjudged(&region, frame)));
+        }
+        let scene = state.scene(faces);
+        if scene.is_empty() {
+            return Ok(());
+        }
+        let (way, ink, info) = (state.way, state.ink, state.info.clone());
+        let drawn = state.draw(scene)?;
+        if way == Way::Attach {
+            attach(buffer, drawn.composition());
+            return Ok(());
+        }
+        let mut frame = VideoFrameRef::from_buffer_ref_writable(buffer, &info).map_err(|_| DrawError::Map)?;
+        for picture in &drawn.pictures {
+            canvas::fill_padding(&mut frame, picture.area);
+            ink.blend(&mut frame, picture)?;
+        }
+        Ok(())
+    }
+
+    /// Warns once of a stream in which nothing has been found for a while because nobody looks.
+    fn watch_silence(&self, buffer: &gst::BufferRef, has_faces: bool) {
+        {
+            let mut silence = self.silence.lock().unwrap();
+            silence.is_over |= has_faces;
+            if silence.is_over {
+                return;
+            }
+            let Some(now) = self.running_time(buffer) else { return };
+            let since = *silence.since.get_or_insert(now);
+            silence.is_over = now.saturating_sub(since) >= SILENCE;
+            if !silence.is_over {
+                return;
+            }
+        }
+        gst::element_imp_warning!(
+            self,
+            gst::StreamError::Failed,
+            (
+                "No report of a deepfakedetect has come for {} seconds: nothing is drawn. Put a deepfakedetect before \
+                 the overlay, check that its model is loaded (its property stats says so), and that detector, if set, \
+                 is its name.",
+                SILENCE.seconds()
+            )
+        );
+    }
+
+    fn running_time(&self, buffer: &gst::BufferRef) -> Option<gst::ClockTime> {
+        let segment = self.obj().segment();
+        segment.downcast_ref::<gst::ClockTime>()?.to_running_time(buffer.pts()?)
+    }
+
     /// Asks downstream, once per caps, whether it draws compositions. Caps alone do not tell: whoever takes any caps, takes this feature too.
     fn decide_way(&self) {
         if !self.state.lock().unwrap().as_ref().is_some_and(|state| state.way == Way::Ask) {
@@ -601,14 +705,19 @@ impl DeepfakeOverlay {
         }
     }
 
-    /// Whether `report` is too old, or too new, for `buffer`.
+    /// Whether `report` is more than `expire` milliseconds away from `buffer`.
     ///
     /// Some encoders shift timestamps and segment together, so the buffer's running time counts as well as its PTS.
-    fn is_expired(&self, buffer: &gst::BufferRef, report: &FrameReport, expire: u64) -> bool {
+    fn is_expired(&self, buffer: &gst::BufferRef, report: &FrameReport, expire: u32) -> bool {
         let Some(pts) = buffer.pts() else { return false };
-        let segment = self.obj().segment();
-        let running = segment.downcast_ref::<gst::ClockTime>().and_then(|segment| segment.to_running_time(pts));
-        [Some(pts), running].into_iter().flatten().all(|time| time.nseconds().abs_diff(report.pts) > expire)
+        if expire == 0 {
+            return false;
+        }
+        let expire = gst::ClockTime::from_mseconds(expire.into()).nseconds();
+        let is_far = |time: gst::ClockTime, reported: u64| time.nseconds().abs_diff(reported) > expire;
+        let running = self.running_time(buffer);
+        is_far(pts, report.pts)
+            && running.is_none_or(|running| is_far(running, report.pts) && is_far(running, report.time()))
     }
 }
 
@@ -622,17 +731,17 @@ fn attach(buffer: &mut gst::BufferRef, composition: &VideoOverlayComposition) {
     }
 }
 
-fn judged(face: &FaceReport, frame: Size) -> Option<Face<'_>> {
+fn judged(face: &FaceReport, detector: usize, frame: Size) -> Option<Face<'_>> {
     Some(Face {
         area: layout::face_area(face, frame)?,
         state: Some(face.state),
-        track_id: Some(face.track_id),
+        key: Some((Some(detector), face.track_id)),
         report: Some(face),
     })
 }
 
 fn unjudged(roi: &VideoRegionOfInterestMeta, frame: Size) -> Option<Face<'static>> {
-    if roi.roi_type() != report::meta::ROI_TYPE {
+    if roi.roi_type() != meta::ROI_TYPE {
         return None;
     }
     let (x, y, width, height) = roi.rect();
@@ -641,5 +750,5 @@ fn unjudged(roi: &VideoRegionOfInterestMeta, frame: Size) -> Option<Face<'static
     let area = layout::area([edges[0] / across, edges[1] / down, edges[2] / across, edges[3] / down], frame)?;
     // Zero is what an id is that nobody set.
     let track_id = u32::try_from(roi.id()).ok().filter(|&id| id > 0);
-    Some(Face { area, state: None, track_id, report: None })
+    Some(Face { area, state: None, key: track_id.map(|id| (None, id)), report: None })
 }

@@ -15,6 +15,8 @@ use deepfake_report::State;
 
 /// A line of scores is broken where nothing was said for longer than this.
 const BREAK_NS: u64 = 1_500_000_000;
+/// A kind of manipulation less likely than this is not named.
+const MIN_KIND_SCORE: f64 = 0.5;
 /// Widths of texts are remembered up to this many.
 const WIDTHS_MAX: usize = 1024;
 
@@ -46,6 +48,8 @@ pub struct Label {
     /// Second line: the track on the left, what the value is on the right.
     track: String,
     caption: &'static str,
+    /// What was done to the face, where the model can say.
+    kind: Option<&'static str>,
     /// Crops in the window, and how many it takes.
     fill: Option<(u32, u32)>,
     strip: Option<Vec<Point>>,
@@ -244,6 +248,10 @@ impl Metrics {
             (_, Some(score)) => (percent(score), "fake score"),
             (_, None) => (String::new(), "no score"),
         };
+        // Of a face that looks real, how it might have been changed says nothing.
+        let is_suspect = matches!(face.state, State::Fake | State::Uncertain);
+        let likeliest = face.kind.filter(|_| is_suspect && score.is_some()).map(|kind| kind.likeliest());
+        let kind = likeliest.filter(|(_, score)| *score >= MIN_KIND_SCORE).map(|(word, _)| word);
         let axis = Axis { span: span_s, tick: tick(span_s) };
         Some(Label {
             size,
@@ -253,7 +261,8 @@ impl Metrics {
             title: theme::words(face.state, face.reason),
             value,
             track: format!("#{}", face.track_id),
-            caption,
+            caption: kind.unwrap_or(caption),
+            kind,
             fill: self.parts.window.then_some((face.window_fill, face.window_size)),
             strip: self.parts.history.then(|| self.points(samples, newest, span_s)),
             axis,
@@ -265,10 +274,14 @@ impl Metrics {
         if !self.parts.text {
             return None;
         }
+        let value = match label.kind {
+            Some(kind) => format!("{} · {kind}", label.value),
+            None => label.value.clone(),
+        };
         let mut width = self.accent() + self.pad * 0.5 + self.ring_compact + self.pad * 0.7;
         width += self.width(label.title, self.heading());
-        if !label.value.is_empty() {
-            width += self.em * 0.4 + self.width(&label.value, self.heading());
+        if !value.is_empty() {
+            width += self.em * 0.4 + self.width(&value, self.heading());
         }
         width += self.pad * 0.8;
         let height = self.ring_compact + (self.em * 0.5).round();
@@ -277,6 +290,7 @@ impl Metrics {
             size,
             rows: (0, size.height),
             compact: true,
+            value,
             // The ring is too small to read a count off, but its filling still shows.
             track: String::new(),
             caption: "",
@@ -296,6 +310,7 @@ impl Metrics {
             value: format!("#{track_id}"),
             track: String::new(),
             caption: "",
+            kind: None,
             fill: None,
             strip: None,
             axis: Axis { span: 0, tick: 1 },
@@ -670,7 +685,8 @@ impl Painter<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use deepfake_report::testing;
+    use deepfake_report::KindScores;
+    use deepfake_report::testing::{self, with};
 
     const ALL: Parts = Parts { text: true, window: true, history: true };
 
@@ -680,7 +696,12 @@ mod tests {
 
     #[test]
     fn labels_say_what_is_known_and_no_more() {
-        let face = |state, score| FaceReport { state, score, ..testing::face(3) };
+        let face = |state, score| {
+            with(testing::face(3), |face| {
+                face.state = state;
+                face.score = score;
+            })
+        };
         let said = |face: &FaceReport| {
             let label = label(face);
             (label.title, label.value, label.caption)
@@ -689,10 +710,29 @@ mod tests {
         assert_eq!(said(&face(State::Authentic, Some(0.0))), ("Authentic", "<1\u{202f}%".into(), "fake score"));
         assert_eq!(said(&face(State::Fake, Some(1.0))).1, ">99\u{202f}%");
         assert_eq!(said(&face(State::Uncertain, Some(f64::NAN))), ("Uncertain", String::new(), "no score"));
-        let warming = FaceReport { window_fill: 12, ..face(State::Warming, None) };
+        let warming = with(face(State::Warming, None), |face| face.window_fill = 12);
         assert_eq!(said(&warming), ("Warming up", "12/40".into(), "crops"));
-        let small = FaceReport { reason: Some(deepfake_report::Reason::TooSmall), ..face(State::Rejected, None) };
+        let small = with(face(State::Rejected, None), |face| face.reason = Some(deepfake_report::Reason::TooSmall));
         assert_eq!(said(&small), ("Too small", String::new(), "not judged"));
+    }
+
+    #[test]
+    fn what_was_done_to_a_face_is_named_where_it_looks_fake_and_the_model_is_sure() {
+        let metrics = Metrics::new("Sans", 18.0, ALL);
+        let said = |state, kind| {
+            let face = with(testing::face(3), |face| {
+                face.state = state;
+                face.score = Some(0.93);
+                face.kind = Some(kind);
+            });
+            let label = label(&face);
+            (label.caption, metrics.compact(&label).unwrap().value)
+        };
+        let lips = KindScores::new(0.2, 0.7, 0.1);
+        assert_eq!(said(State::Fake, lips), ("lips", "93\u{202f}% · lips".into()));
+        assert_eq!(said(State::Uncertain, lips).0, "lips");
+        assert_eq!(said(State::Authentic, lips), ("fake score", "93\u{202f}%".into()));
+        assert_eq!(said(State::Fake, KindScores::new(0.4, 0.3, 0.3)).0, "fake score");
     }
 
     #[test]

@@ -155,7 +155,7 @@ fn beside(frame: Size, gap: i32, face: Area, size: Size, side: Side) -> Option<A
 #[cfg(test)]
 mod tests {
     use super::*;
-    use deepfake_report::testing;
+    use deepfake_report::testing::{self, with};
     use proptest::prelude::*;
 
     const FRAME: Size = Size { width: 640, height: 360 };
@@ -197,7 +197,14 @@ mod tests {
 
     #[test]
     fn strange_boxes_are_no_boxes() {
-        let face = |x, y, width, height| FaceReport { x, y, width, height, ..testing::face(1) };
+        let face = |x, y, width, height| {
+            with(testing::face(1), |face| {
+                face.x = x;
+                face.y = y;
+                face.width = width;
+                face.height = height;
+            })
+        };
         for strange in [
             face(f64::NAN, 0.0, 0.5, 0.5),
             face(0.0, 0.0, f64::INFINITY, 0.5),

@@ -1,4 +1,4 @@
-//! What each state looks like and is called: colour, line and mark, so that no meaning hangs on colour alone.
+//! What each state looks like and is called: colour, line and mark, so that no meaning depends on colour alone.
 
 use deepfake_report::{Reason, State};
 
@@ -73,6 +73,7 @@ pub const fn words(state: State, reason: Option<Reason>) -> &'static str {
         (State::Rejected, Some(Reason::Blurred)) => "Blurred",
         (State::Rejected, Some(Reason::TooDark)) => "Too dark",
         (State::Rejected, Some(Reason::Profile)) => "Profile view",
+        (State::Rejected, Some(Reason::NotSeen)) => "Not seen",
         _ => "Not judged",
     }
 }

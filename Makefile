@@ -13,6 +13,7 @@ SHELL := bash
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+MODELS ?=
 
 .PHONY: help deps deps-test build demo test soak fuzz train-smoke bench valgrind docs install clean distclean
 
@@ -21,7 +22,7 @@ help:  ## Show this list
 	echo
 	awk 'BEGIN { FS = ":[^#]*## " } /^[a-z-]+:[^#]*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	echo
-	echo '  install takes PREFIX (now $(PREFIX)) and DESTDIR (for packagers)'
+	echo '  install takes PREFIX (now $(PREFIX)), DESTDIR (for packagers) and MODELS (names, or all; default: one)'
 
 deps:  ## Install what is missing: packages, Rust, ONNX Runtime, face detector, clips
 	@scripts/deps.sh
@@ -63,10 +64,10 @@ valgrind: deps  ## Run a short pipeline under valgrind's memcheck (valgrind must
 
 docs: deps  ## Write the tables of README.md and docs/ that come from the code
 	@. scripts/env.sh
-	cargo run --quiet --locked --example document
+	cargo run --quiet --locked --package xtask -- document
 
-install: build  ## Install plugin, command, models and ONNX Runtime under PREFIX
-	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh
+install: build  ## Install plugin, command, model and ONNX Runtime under PREFIX
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' MODELS='$(MODELS)' scripts/install.sh
 
 clean:  ## Remove what was built and written (keeps .deps)
 	rm -rf target out

@@ -25,7 +25,8 @@ value_of() {
     printf '%s' "$2"
 }
 
-# Takes one of the options that all scripts have, with its value, off the front of the arguments; `taken` says how many.
+# Takes one of the options that all scripts have, with its value, off the front of the arguments;
+# `taken` says how many.
 common_option() {
     taken=2
     case $1 in
@@ -74,7 +75,8 @@ uri_of() {
     done
 }
 
-# The plugin built in this checkout, if there is one and GST_PLUGIN_PATH names no other; else the installed one.
+# The plugin built in this checkout, if there is one and GST_PLUGIN_PATH names no other; else the
+# installed one.
 find_plugin() {
     local built
     built=$(realpath -m -- "$(dirname "${BASH_SOURCE[0]}")/../target/release")
@@ -99,17 +101,18 @@ need() {
     done
 }
 
-# set_watchdog: sets the array `watchdog` to an element that ends the pipeline when nothing has come for --timeout seconds.
+# set_watchdog: sets the array `watchdog` to an element that ends the pipeline when nothing has come
+# for --timeout seconds.
 set_watchdog() {
     watchdog=()
     [ "$timeout" -eq 0 ] || watchdog=('!' watchdog name=stalled "timeout=${timeout}000")
 }
 
-# set_analysis PROPERTY=VALUE...: sets the array `analysis` to the elements that every script has in its middle,
-# deepfakedetect with these properties, deepfakelog if wanted, and deepfakeoverlay.
+# set_analysis PROPERTY=VALUE...: sets the array `analysis` to the elements that every script has in
+# its middle, deepfakedetect with these properties, deepfakelog if wanted, and deepfakeoverlay.
 set_analysis() {
-    # Pictures that are stored turned, as phones do, are put upright. The queues give decoder, analysis, and encoder
-    # or sink a thread each.
+    # Pictures that are stored turned, as phones do, are put upright. The queues give decoder,
+    # analysis, and encoder or sink a thread each.
     analysis=(videoconvert '!' videoflip video-direction=auto '!' queue '!' deepfakedetect "$@")
     [ -z "$model" ] || analysis+=("model=$(quoted "$model")")
     [ -z "$device" ] || analysis+=("device=$device")
@@ -117,7 +120,8 @@ set_analysis() {
     analysis+=('!' deepfakeoverlay '!' queue)
 }
 
-# set_encoder KILOBITS: sets the array `encoder` to the H.264 encoder that is there, for live pictures.
+# set_encoder KILOBITS: sets the array `encoder` to the H.264 encoder that is there, for live
+# pictures.
 set_encoder() {
     if gst-inspect-1.0 --exists x264enc; then
         encoder=(x264enc "bitrate=$1" tune=zerolatency speed-preset=veryfast key-int-max=50)
@@ -128,9 +132,10 @@ set_encoder() {
     fi
 }
 
-# Runs the pipeline and returns its exit status in `status`. Ctrl-C and SIGTERM end the stream properly, so that files
-# can be played; then `stopped` is set. With --retry, a pipeline that fails (server gone, network down) is started
-# again, and one of a live source also when the other side ends the stream.
+# Runs the pipeline and returns its exit status in `status`. Ctrl-C and SIGTERM end the stream
+# properly, so that files can be played; then `stopped` is set. With --retry, a pipeline that fails
+# (server gone, network down) is started again, and one of a live source also when the other side
+# ends the stream.
 run() {
     local options=(--eos-on-shutdown)
     # Then the standard output is for lines alone.
@@ -138,8 +143,8 @@ run() {
     stopped='' child=''
     trap stop INT TERM HUP
     while [ -z "$stopped" ]; do
-        # In a session of its own, so that Ctrl-C reaches it once, from here. A shell's background process would ignore
-        # it until it has set a handler.
+        # In a session of its own, so that Ctrl-C reaches it once, from here. A shell's background
+        # process would ignore it until it has set a handler.
         env --default-signal=INT,QUIT setsid gst-launch-1.0 "${options[@]}" "$@" 2> >(explain) &
         child=$!
         await

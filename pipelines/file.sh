@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A video file in; out comes the same video with boxes and verdicts drawn on it, and its reports as JSON Lines.
+# A video file in; out comes the same video with boxes and verdicts drawn on it, and its reports as
+# JSON Lines.
 #
 #   filesrc ! decodebin ! videoconvert ! videoflip ! deepfakedetect ! deepfakelog ! deepfakeoverlay
 #       ! videoconvert ! x264enc ! h264parse ! mp4mux ! filesink
@@ -13,8 +14,9 @@
 #   --bitrate KBIT   of the annotated video (default 4000)
 #   --model NAME|DIR, --device auto|cpu|cuda|tensorrt|openvino   as deepfakedetect has them
 #
-# The video appears under its name when it is complete. A picture that is stored turned, as phones do, comes out upright.
-# Each frame waits for its own analysis (mode=sync), so the same file gives the same lines every time.
+# The video appears under its name when it is complete. A picture that is stored turned, as phones
+# do, comes out upright. Each frame waits for its own analysis (mode=sync), so the same file gives
+# the same lines every time.
 set -euo pipefail
 # shellcheck source=pipelines/common.sh
 . "$(dirname "$0")/common.sh"

@@ -18,7 +18,8 @@
 #   --retry SECONDS  when a channel breaks, or all have ended and one of them is live, start again after this time
 #   --timeout SECONDS  of a live channel: give up when nothing has come for so long (default 10; 0 = never)
 #
-# The overlay comes before the compositor, which drops metadata. The four share one copy of the model.
+# The overlay comes before the compositor, which drops metadata. The four share one copy of the
+# model.
 set -euo pipefail
 # shellcheck source=pipelines/common.sh
 . "$(dirname "$0")/common.sh"

@@ -43,7 +43,8 @@ set_watchdog
 [[ $in != *mode=listener* ]] || watchdog=()
 live=yes
 
-# Sound is not decoded, wherever in the stream it stands. Viewers come and go: the stream out waits for nobody. Seven TS packets fill one packet of SRT.
+# Sound is not decoded, wherever in the stream it stands. Viewers come and go: the stream out waits
+# for nobody. Seven TS packets fill one packet of SRT.
 run srtsrc "uri=$(quoted "$in")" "latency=$latency" "${watchdog[@]}" \
     ! decodebin 'caps=video/x-raw(ANY)' expose-all-streams=false ! "${analysis[@]}" \
     ! videoconvert ! "${encoder[@]}" ! h264parse config-interval=-1 ! mpegtsmux alignment=7 \

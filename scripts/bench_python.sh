@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets the element beside what a user would write in Python (benches/python). Its packages go into .deps/bench, for this alone;
-# where they cannot be had it says so, and that is all.
+# Sets the element beside what a user would write in Python (benches/python). Its packages go into
+# .deps/bench, for this alone; where they cannot be had it says so, and that is all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/env.sh

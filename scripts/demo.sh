@@ -3,8 +3,8 @@
 #
 #   filesrc ! decodebin ! deepfakedetect ! deepfakelog ! deepfakeoverlay ! x264enc ! mp4mux ! filesink
 #
-# Writes out/demo/NAME.mp4 (annotated) and out/demo/NAME.jsonl (every report), then prints a table of verdicts.
-# MODEL=NAME|FOLDER picks another model package, DEVICE another device.
+# Writes out/demo/NAME.mp4 (annotated) and out/demo/NAME.jsonl (every report), then prints a table
+# of verdicts. MODEL=NAME|FOLDER picks another model package, DEVICE another device.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/env.sh
@@ -17,7 +17,7 @@ out=out/demo
 detect=(deepfakedetect mode=sync on-error=fail ${MODEL:+"model=$MODEL"} ${DEVICE:+"device=$DEVICE"})
 
 heading 'Building (the first time takes some minutes)'
-cargo build --release --locked --lib --bin deepfake --example manipulate
+cargo build --release --locked --package gst-plugin-deepfake --lib --package xtask --bin xtask
 
 mkdir -p "$out/input"
 # Files appear under their name when they are complete: a run that was stopped leaves no half clip.
@@ -29,11 +29,11 @@ echo 'Both go through the same decoder and encoder, so that the verdict cannot c
 make_clip() {
     local file=$out/input/$1.mp4
     shift
-    if [ "$file" -nt "$TARGET_DIR/release/examples/manipulate" ]; then
+    if [ "$file" -nt "$TARGET_DIR/release/xtask" ]; then
         echo "  $file is there already"
         return
     fi
-    "$TARGET_DIR/release/examples/manipulate" "$@" "$source" "$file.part"
+    "$TARGET_DIR/release/xtask" manipulate "$@" "$source" "$file.part"
     mv "$file.part" "$file"
     echo "  $file"
 }
@@ -41,7 +41,8 @@ make_clip real --as-is
 make_clip manipulated
 echo 'The manipulation is made for this demo, from the same face (colour, resolution and seam as a swap leaves them).'
 
-# Turns progressreport's lines into one that counts up on a terminal, and into a line per quarter in a log.
+# Turns progressreport's lines into one that counts up on a terminal, and into a line per quarter in
+# a log.
 show_progress() {
     local name=$1 line percent last=-1
     while IFS= read -r line; do

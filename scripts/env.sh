@@ -4,7 +4,8 @@
 # Least Rust, as Cargo.toml says it.
 RUST_NEEDED=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-# rustup's folder comes first, as rustup's own set-up has it: a distribution's older cargo may lie in /usr/bin.
+# rustup's folder comes first, as rustup's own set-up has it: a distribution's older cargo may lie
+# in /usr/bin.
 if [ -d "${CARGO_HOME:-$HOME/.cargo}/bin" ]; then
     PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
     export PATH
@@ -23,12 +24,14 @@ fi
 
 TARGET_DIR=$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}")
 
-# Models and .deps are found from where the library lies; a target folder outside of the project hides them.
+# Models and .deps are found from where the library lies; a target folder outside of the project
+# hides them.
 [[ $TARGET_DIR == "$PWD"/* ]] || export DEEPFAKE_PATH="$PWD${DEEPFAKE_PATH:+:$DEEPFAKE_PATH}"
 
-# use_plugin PROFILE: GStreamer finds the plugin built with that profile, and only that one. It gets a folder of its own,
-# since GStreamer opens every library below the folder that it is given, and cargo keeps dozens there. The registry is
-# our own too, so that neither an older version nor a cached "plugin could not be loaded" is taken for this build.
+# use_plugin PROFILE: GStreamer finds the plugin built with that profile, and only that one. It gets
+# a folder of its own, since GStreamer opens every library below the folder that it is given, and
+# cargo keeps dozens there. The registry is our own too, so that neither an older version nor a
+# cached "plugin could not be loaded" is taken for this build.
 use_plugin() {
     mkdir -p "$TARGET_DIR/$1/gstreamer-1.0"
     ln -sfn ../libgstdeepfake.so "$TARGET_DIR/$1/gstreamer-1.0/libgstdeepfake.so"

@@ -9,8 +9,9 @@
 #   PREFIX/lib/TRIPLET/pkgconfig/deepfake-report.pc      its flags
 #   PREFIX/share/doc/gst-plugin-deepfake/                licences and notices
 #
-# PREFIX (/usr/local) and DESTDIR come from the environment, and PROFILE (release) for tests. Builds nothing: it may run as
-# root, the build need not.
+# PREFIX (/usr/local) and DESTDIR come from the environment, and PROFILE (release) for tests. MODELS
+# names the packages to install, separated by spaces, or `all`; unset, it is the plugin's default. Builds
+# nothing: it may run as root, the build need not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/env.sh
@@ -28,6 +29,18 @@ for needed in "$library" "$built/deepfake" .deps/onnxruntime .deps/detectors/cen
     fi
 done
 
+models=${MODELS:-$(sed -n 's/^const DEFAULT_MODEL: &str = "\(.*\)";/\1/p' src/elements/detect/settings.rs)}
+if [ "$models" = all ]; then
+    models=$(for package in models/*/model.toml; do basename "$(dirname "$package")"; done)
+fi
+[ -n "$models" ] || { echo "install: no default model was found in the code; name one in MODELS" >&2; exit 1; }
+for model in $models; do
+    [ -f "models/$model/model.toml" ] || {
+        echo "install: there is no model $model; models/ has: $(cd models && echo */model.toml | sed 's|/model.toml||g')" >&2
+        exit 1
+    }
+done
+
 # GStreamer's own layout on this system: lib/x86_64-linux-gnu on Debian, lib64 or lib elsewhere.
 libdir=$(pkg-config --variable=libdir gstreamer-1.0)
 libraries=${libdir#"$(pkg-config --variable=prefix gstreamer-1.0)/"}
@@ -38,11 +51,9 @@ install -D --mode=644 --target-directory "$root/$plugins" "$library"
 install -D --mode=755 --target-directory "$root/bin" "$built/deepfake"
 install -D --mode=644 --target-directory "$root/lib/gst-plugin-deepfake" .deps/onnxruntime/*.so*
 install -D --mode=644 --target-directory "$root/share/gst-plugin-deepfake/detectors" .deps/detectors/centerface.onnx
-for package in models/*/model.toml; do
-    [ -e "$package" ] || continue
-    folder=$(dirname "$package")
-    find "$folder" -maxdepth 1 -type f -exec \
-        install -D --mode=644 --target-directory "$root/share/gst-plugin-deepfake/$folder" {} +
+for model in $models; do
+    find "models/$model" -maxdepth 1 -type f -exec \
+        install -D --mode=644 --target-directory "$root/share/gst-plugin-deepfake/models/$model" {} +
 done
 install -D --mode=644 --target-directory "$root/include" include/deepfake.h
 install -d "$root/$libraries/pkgconfig"

@@ -30,7 +30,8 @@ scripts/check_links.py
 heading 'readers of reports'
 scripts/test_python.sh
 
-# A newer Rust may bring lints that nobody here has seen: they are told, but do not keep a newcomer from the tests.
+# A newer Rust may bring lints that nobody here has seen: they are told, but do not keep a newcomer
+# from the tests.
 lints=(-D warnings)
 if [ "$(rustc --version | cut -d. -f2)" -gt $NEWEST_RUST_TRIED ]; then
     lints=()
@@ -43,7 +44,7 @@ heading 'build'
 cargo build --locked --workspace --all-targets
 
 heading 'generated documentation is current'
-cargo run --quiet --locked --example document -- --check
+cargo run --quiet --locked --package xtask -- document --check
 
 heading 'installation'
 scripts/test_install.sh
@@ -61,7 +62,8 @@ else
     cargo test --locked --workspace --no-fail-fast --all-targets
 fi
 
-# Last, since these build the plugin anew in the same place. What does not touch that metadata was tested above.
+# Last, since these build the plugin anew in the same place. What does not touch that metadata was
+# tested above.
 for feature in v1_26 v1_24; do
     if pkg-config --atleast-version="1.${feature#v1_}" gstreamer-analytics-1.0; then
         heading "GstAnalytics metadata ($feature)"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What `cargo cinstall` installs: the plugin where GStreamer looks for it, a .pc file, and elements that are found. Builds all
-# dependencies once more, in a folder of cargo-c's own, so it is run by hand: after a change of Cargo.toml. Nothing is optimised.
+# What `cargo cinstall` installs: the plugin where GStreamer looks for it, a .pc file, and elements
+# that are found. Builds all dependencies once more, in a folder of cargo-c's own, so it is run by
+# hand: after a change of Cargo.toml. Nothing is optimised.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/env.sh

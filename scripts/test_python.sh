@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The Python package in python/: its tests, with each Python that can run them, and that it can be installed.
-# The distribution's Python sees GStreamer; one of your own need not.
+# The Python package in python/: its tests, with each Python that can run them, and that it can be
+# installed. The distribution's Python sees GStreamer; one of your own need not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

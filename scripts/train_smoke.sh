@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests of the training code (models/train) where its Python packages are installed, and says so where
-# they are not: a user of the plugin needs none of them. TRAIN_PYTHON names a Python that has them.
+# Runs the tests of the training code (models/train) where its Python packages are installed, and
+# says so where they are not: a user of the plugin needs none of them. TRAIN_PYTHON names a Python
+# that has them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

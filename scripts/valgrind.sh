@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# A short pipeline with all three elements under valgrind's memcheck: no invalid access, no uninitialised value that decides
-# anything, nothing lost. A picture with a face goes through the debug build until there is a score, of the tests' tiny model: it
-# is our code that is looked at, and ONNX Runtime takes a thousand times as long as usual.
+# A short pipeline with all three elements under valgrind's memcheck: no invalid access, no
+# uninitialised value that decides anything, nothing lost. A picture with a face goes through the
+# debug build until there is a score, of the tests' tiny model: it is our code that is looked at,
+# and ONNX Runtime takes a thousand times as long as usual.
 #
-# Takes minutes. What is suppressed, and why, stands in scripts/valgrind.supp; GLib brings its own list.
+# Takes minutes. What is suppressed, and why, stands in scripts/valgrind.supp; GLib brings its own
+# list.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/env.sh
@@ -18,7 +20,8 @@ use_plugin debug
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-# Outside of valgrind: the registry is written by a helper process, which would take longer than all the rest.
+# Outside of valgrind: the registry is written by a helper process, which would take longer than all
+# the rest.
 gst-inspect-1.0 deepfakedetect >/dev/null
 suppressions=(--suppressions=scripts/valgrind.supp)
 glib=$(pkg-config --variable=prefix glib-2.0)/share/glib-2.0/valgrind/glib.supp

@@ -1,5 +1,5 @@
-//! The applications of `pipelines/apps/` and `examples/`, built and run as their head comments say, and that the readers
-//! in C and Python know what the crate `deepfake-report` writes.
+//! The applications of `pipelines/apps/` and `examples/`, built and run as their head comments say,
+//! and that the readers in C and Python know what the crate `deepfake-report` writes.
 
 mod common;
 #[path = "common/scripts.rs"]
@@ -33,7 +33,8 @@ fn header_installed_in(folder: &Path) -> PathBuf {
     folder.into()
 }
 
-/// What the three applications print: each frame's face, from the metadata and, where it reads those, the messages.
+/// What the three applications print: each frame's face, from the metadata and, where it reads
+/// those, the messages.
 #[track_caller]
 fn assert_monitored(output: &str, messages: bool) {
     let count = |origin: &str| output.lines().filter(|line| line.starts_with(origin)).count();
@@ -76,7 +77,7 @@ fn an_application_in_c_reads_metadata_and_messages() {
 fn an_application_in_python_reads_metadata_and_messages() {
     let Some(stage) = stage(&["qtdemux"]) else { return };
     let Some(python) = python_with("import gi; gi.require_version('Gst', '1.0'); from gi.repository import Gst") else {
-        return eprintln!("SKIPPED: no Python with GStreamer; apt-get install python3-gi gir1.2-gstreamer-1.0");
+        return skip("no Python with GStreamer; apt-get install python3-gi gir1.2-gstreamer-1.0");
     };
     let mut command = stage.command(python);
     command.env("PYTHONPATH", root().join("python/src"));
@@ -89,7 +90,7 @@ fn an_application_in_rust_reads_metadata() {
     let Some(stage) = stage(&["qtdemux"]) else { return };
     let monitor = std::env::current_exe().unwrap().parent().unwrap().with_file_name("examples").join("monitor");
     if !monitor.exists() {
-        return eprintln!("SKIPPED: {} is missing; cargo build --examples makes it", monitor.display());
+        return skip(&format!("{} is missing; cargo build --examples makes it", monitor.display()));
     }
     assert_monitored(&succeeds(stage.command(monitor).arg(stage.clip()).arg(stage.model.dir.path())), false);
 }
@@ -106,7 +107,7 @@ fn log_of_the_clip(stage: &Stage, folder: &Path) -> PathBuf {
 fn an_application_in_javascript_follows_the_log() {
     let Some(stage) = stage(&["qtdemux"]) else { return };
     if Command::new("node").arg("--version").output().is_err() {
-        return eprintln!("SKIPPED: node is missing; apt-get install nodejs");
+        return skip("node is missing; apt-get install nodejs");
     }
     let folder = tempfile::tempdir().unwrap();
     let log = log_of_the_clip(&stage, folder.path());
@@ -114,7 +115,8 @@ fn an_application_in_javascript_follows_the_log() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let first = lines.next().unwrap();
     assert!(first.ends_with(" face 1: warming, not judged"), "{first}");
-    // It follows: a line that is written later is read, one with new fields and words too, one of a new schema is not.
+    // It follows: a line that is written later is read, one with new fields and words too, one of a
+    // new schema is not.
     let later = fs::read_to_string(&log).unwrap().lines().last().unwrap().to_owned();
     let mut later: serde_json::Value = serde_json::from_str(&later).unwrap();
     later["weather"] = "rain".into();
@@ -136,7 +138,7 @@ fn an_application_in_javascript_follows_the_log() {
 fn an_application_with_flask_shows_the_newest_verdicts() {
     let Some(stage) = stage(&["qtdemux"]) else { return };
     let Some(python) = python_with("import flask") else {
-        return eprintln!("SKIPPED: no Python with Flask; apt-get install python3-flask");
+        return skip("no Python with Flask; apt-get install python3-flask");
     };
     let folder = tempfile::tempdir().unwrap();
     let log = log_of_the_clip(&stage, folder.path());

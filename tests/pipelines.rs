@@ -1,5 +1,5 @@
-//! The scripts of `pipelines/`, run as a user runs them; those of the network against servers on the loopback, started
-//! here. What they do when a connection breaks stands in `reconnect.rs`.
+//! The scripts of `pipelines/`, run as a user runs them; those of the network against servers on
+//! the loopback, started here. What they do when a connection breaks stands in `reconnect.rs`.
 
 mod common;
 #[path = "common/scripts.rs"]
@@ -42,7 +42,7 @@ fn every_script_explains_itself() {
 #[test]
 fn the_scripts_please_shellcheck() {
     if Command::new("shellcheck").arg("--version").output().is_err() {
-        return eprintln!("SKIPPED: shellcheck is missing");
+        return skip("shellcheck is missing");
     }
     let names = scripts();
     let root = env!("CARGO_MANIFEST_DIR");

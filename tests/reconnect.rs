@@ -1,5 +1,5 @@
-//! What the scripts of `pipelines/` do when a connection breaks, ends or goes silent, against real servers on the
-//! loopback.
+//! What the scripts of `pipelines/` do when a connection breaks, ends or goes silent, against real
+//! servers on the loopback.
 
 mod common;
 #[path = "common/scripts.rs"]
@@ -145,8 +145,8 @@ fn rtsp_says_that_a_server_has_stalled_and_connects_again() {
 
 const SRT: [&str; 6] = ["srtsrc", "srtsink", "mpegtsmux", "tsdemux", "x264enc", "watchdog"];
 
-/// A sender to, or a server at, that address: 15 pictures a second, with sound if wanted, which then stands first in
-/// the stream's list.
+/// A sender to, or a server at, that address: 15 pictures a second, with sound if wanted, which
+/// then stands first in the stream's list.
 fn sender(stage: &Stage, uri: &str, frames: u32, with_sound: bool) -> std::process::Command {
     let sound = if with_sound { "audiotestsrc is-live=true ! avenc_aac ! aacparse ! queue ! ts." } else { "" };
     let launch = format!(
@@ -190,7 +190,7 @@ fn srt_takes_the_next_sender_when_one_has_ended() {
 fn srt_finds_the_picture_behind_the_sound() {
     let Some(stage) = stage(&SRT) else { return };
     if gst::ElementFactory::find("avenc_aac").is_none() {
-        return eprintln!("SKIPPED: GStreamer's avenc_aac is missing; make deps installs it");
+        return skip("GStreamer's avenc_aac is missing; make deps installs it");
     }
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");

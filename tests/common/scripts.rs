@@ -18,6 +18,13 @@ use crate::common::{Package, root};
 /// Frames in the clip with a face, at 30 frames/s.
 pub const CLIP_FRAMES: usize = 72;
 
+/// Says that a test is left out; where nothing may be left out (`DEEPFAKE_REQUIRE_ALL`), it fails.
+#[track_caller]
+pub fn skip(why: &str) {
+    assert!(std::env::var_os("DEEPFAKE_REQUIRE_ALL").is_none(), "nothing may be left out, but {why}");
+    eprintln!("SKIPPED: {why}");
+}
+
 /// What the scripts need around them.
 pub struct Stage {
     plugins: PathBuf,
@@ -37,7 +44,7 @@ pub fn stage(elements: &[&str]) -> Option<Stage> {
     let missing_elements = elements.iter().filter(|name| gst::ElementFactory::find(name).is_none());
     let missing: Vec<_> = missing_files.chain(missing_elements.map(|name| format!("GStreamer's {name}"))).collect();
     if !missing.is_empty() {
-        eprintln!("SKIPPED: {} is missing; make deps installs it", missing.join(", "));
+        skip(&format!("{} is missing; scripts/deps.sh test installs it", missing.join(", ")));
         return None;
     }
     Some(Stage::new(clips))
@@ -48,7 +55,8 @@ impl Stage {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pipelines");
         let plugins = folder.join("plugins");
         fs::create_dir_all(&plugins).unwrap();
-        // In a folder of its own: beside it lie libraries that are no plugins, all of which GStreamer would open.
+        // In a folder of its own: beside it lie libraries that are no plugins, all of which
+        // GStreamer would open.
         let built = std::env::current_exe().unwrap().with_file_name("libgstdeepfake.so");
         assert!(built.exists(), "{} was not built", built.display());
         link(&built, &plugins.join("libgstdeepfake.so"));

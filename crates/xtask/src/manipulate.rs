@@ -2,18 +2,19 @@
 //!
 //!     filesrc ! decodebin ! RGB ! appsink → find, follow, blend → appsrc ! x264enc ! mp4mux ! filesink
 //!
-//!     manipulate IN OUT.mp4            # the manipulated clip
-//!     manipulate --as-is IN OUT.mp4    # the same clip untouched, through the same decoder and encoder
+//!     cargo xtask manipulate IN OUT.mp4            # the manipulated clip
+//!     cargo xtask manipulate --as-is IN OUT.mp4    # the same clip untouched, through the same decoder and encoder
 //!
-//! A face swap leaves three things behind: skin of another colour, a patch of another resolution and sharpness, and a
-//! seam that does not quite follow the head. Here the same three are made on purpose, from the person's own face, as in
-//! K. Shiohara and T. Yamasaki, "Detecting Deepfakes with Self-Blended Images" (arXiv 2204.08376). This is a stand-in
-//! made for a demo, and no swap to another person: how well real ones are found is measured with `deepfake evaluate`.
+//! A face swap leaves three things behind: skin of another colour, a patch of another resolution
+//! and sharpness, and a seam that does not quite follow the head. Here the same three are made on
+//! purpose, from the person's own face, as in K. Shiohara and T. Yamasaki, "Detecting Deepfakes
+//! with Self-Blended Images" (arXiv 2204.08376). This is a stand-in made for a demo, and no swap to
+//! another person: how well real ones are found is measured with `deepfake evaluate`.
 //!
-//! The two clips differ in nothing else, so that a verdict cannot come from the encoder. The same input gives the same
-//! pictures every time.
+//! The two clips differ in nothing else, so that a verdict cannot come from the encoder. The same
+//! input gives the same pictures every time.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use deepfake_engine::analysis::detector::{FaceDetector, Picture};
@@ -26,13 +27,7 @@ use opencv::core::{self, Mat, Point2f, Scalar, Size, Vector};
 use opencv::imgproc;
 use opencv::prelude::*;
 
-fn main() -> anyhow::Result<()> {
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let as_is = arguments.first().is_some_and(|first| first == "--as-is");
-    arguments.drain(..usize::from(as_is));
-    let [input, output] = &arguments[..] else { bail!("usage: manipulate [--as-is] IN OUT.mp4") };
-    let (input, output) = (PathBuf::from(input), PathBuf::from(output));
-
+pub fn run(input: &Path, output: &Path, as_is: bool) -> anyhow::Result<()> {
     gst::init()?;
     let mut blender = if as_is { None } else { Some(Blender::new()?) };
 
@@ -40,16 +35,17 @@ fn main() -> anyhow::Result<()> {
         "filesrc name=file ! decodebin ! videoconvert ! video/x-raw,format=RGB ! appsink name=out sync=false max-buffers=4",
     )?;
     let source = source.downcast::<gst::Bin>().expect("several elements make a bin");
-    source.by_name("file").expect("named above").set_property("location", &input);
+    source.by_name("file").expect("named above").set_property("location", input);
     let frames = source.by_name("out").expect("named above").downcast::<gst_app::AppSink>().expect("an appsink");
 
-    // A constant, fine quantizer: what the blending leaves behind survives, as in a clip passed on in good quality.
+    // A constant, fine quantizer: what the blending leaves behind survives, as in a clip passed on
+    // in good quality.
     let sink = gst::parse::launch(
         "appsrc name=in format=time block=true max-bytes=8000000 ! videoconvert ! video/x-raw,format=I420 \
          ! x264enc pass=quant quantizer=20 speed-preset=fast key-int-max=50 ! h264parse ! mp4mux faststart=true ! filesink name=file",
     )?;
     let sink = sink.downcast::<gst::Bin>().expect("several elements make a bin");
-    sink.by_name("file").expect("named above").set_property("location", &output);
+    sink.by_name("file").expect("named above").set_property("location", output);
     let encoder = sink.by_name("in").expect("named above").downcast::<gst_app::AppSrc>().expect("an appsrc");
 
     source.set_state(gst::State::Playing)?;
@@ -99,7 +95,8 @@ fn finish(pipeline: &gst::Bin) -> anyhow::Result<()> {
 const DETECTION_WIDTH: i32 = 320;
 const DETECTION_THRESHOLD: f32 = 0.5;
 
-/// What the "other" face looks like, the same through the whole clip as a generator's output would be.
+/// What the "other" face looks like, the same through the whole clip as a generator's output would
+/// be.
 mod look {
     /// Gain of red, green and blue, and what is added, of 255.
     pub const GAIN: [f32; 3] = [1.07, 0.98, 0.93];
@@ -147,8 +144,8 @@ impl Blender {
         let (width, height) = (frame.width() as i32, frame.height() as i32);
         let stride = frame.plane_stride()[0] as usize;
         let data = frame.plane_data_mut(0)?;
-        // SAFETY: the mapped plane holds `height` rows of `stride` bytes, and outlives the Mat, which ends with this
-        // call; nothing else touches it meanwhile.
+        // SAFETY: the mapped plane holds `height` rows of `stride` bytes, and outlives the Mat,
+        // which ends with this call; nothing else touches it meanwhile.
         let mut picture = unsafe {
             Mat::new_rows_cols_with_data_unsafe(height, width, core::CV_8UC3, data.as_mut_ptr().cast(), stride)?
         };
@@ -188,8 +185,8 @@ impl Blender {
     }
 }
 
-/// Replaces the inner face. `off` is where the pasted face sits wrongly, -1..1 of [`look::JITTER`]. False if the face
-/// is too small or too near the frame's edge.
+/// Replaces the inner face. `off` is where the pasted face sits wrongly, -1..1 of [`look::JITTER`].
+/// False if the face is too small or too near the frame's edge.
 fn blend_face(picture: &mut Mat, landmarks: &Landmarks, off: Point) -> anyhow::Result<bool> {
     let [left_eye, right_eye, _, left_mouth, right_mouth] = *landmarks;
     let middle = |a: Point, b: Point| Point { x: (a.x + b.x) / 2.0, y: (a.y + b.y) / 2.0 };
@@ -228,7 +225,8 @@ fn blend_face(picture: &mut Mat, landmarks: &Landmarks, off: Point) -> anyhow::R
     Ok(true)
 }
 
-/// The face as a generator would have made it: moved a little, of low resolution, sharpened, in another colour.
+/// The face as a generator would have made it: moved a little, of low resolution, sharpened, in
+/// another colour.
 fn other_face(original: &Mat, center: Point2f, unit: f32, off: Point) -> anyhow::Result<Mat> {
     let mut moved = Mat::default();
     let mut affine =
@@ -265,7 +263,8 @@ fn other_face(original: &Mat, center: Point2f, unit: f32, off: Point) -> anyhow:
     Ok(sharp)
 }
 
-/// How much of the pasted face shows at each pixel, 0..1: an ellipse from the brows to the chin with a soft seam.
+/// How much of the pasted face shows at each pixel, 0..1: an ellipse from the brows to the chin
+/// with a soft seam.
 fn mask(
     original: &Mat,
     center: Point2f,

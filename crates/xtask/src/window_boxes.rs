@@ -1,16 +1,17 @@
-//! How far the boxes found in windows, as the follower takes them, lie from those found in the whole picture: what the constants of
-//! `analysis::follower::window` were set on.
+//! How far the boxes found in windows, as the follower takes them, lie from those found in the
+//! whole picture: what the constants of `analysis::follower::window` were set on.
 //!
 //! ```text
-//! cargo run --example window_boxes -- FRAMES CLIP…
+//! cargo xtask window-boxes FRAMES CLIP…
 //! ```
 //!
-//! Takes the first FRAMES frames of each clip, 15 a second. Lengths are in percent of the face's side, the square root of its box's
-//! area; `size` is the box's side, `bias` the mean with its sign, `landmarks` the mean of the five distances.
+//! Takes the first FRAMES frames of each clip, 15 a second. Lengths are in percent of the face's
+//! side, the square root of its box's area; `size` is the box's side, `bias` the mean with its
+//! sign, `landmarks` the mean of the five distances.
 
-use std::error::Error;
 use std::path::Path;
 
+use anyhow::{Context, anyhow};
 use deepfake_engine::analysis::detector::{Detection, FaceDetector, Picture};
 use deepfake_engine::analysis::follower::window::{Levels, Window};
 use deepfake_engine::analysis::follower::{FOLLOWING_SIZE, place};
@@ -21,7 +22,8 @@ use gst::prelude::*;
 use gst_video::video_frame::{Readable, VideoFrame};
 use gstdeepfake::elements::frame;
 
-/// A face is expected to have strayed by this part of its side, as one that was seen in the last frame and rests.
+/// A face is expected to have strayed by this part of its side, as one that was seen in the last
+/// frame and rests.
 const REACH: f32 = 0.45;
 /// Sides of faces in the picture that they are looked for in: one row each, from one to the next.
 const SIDES: [f32; 9] = [24.0, 32.0, 40.0, 48.0, 64.0, 80.0, 96.0, 128.0, f32::INFINITY];
@@ -46,15 +48,13 @@ struct Values {
     landmarks: f32,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let count = arguments.next().ok_or("usage: window_boxes FRAMES CLIP…")?.parse()?;
+pub fn run(count: usize, clips: &[&str]) -> anyhow::Result<()> {
     gst::init()?;
     let options = SessionOptions { device: DeviceRequest::Cpu, require_device: true, threads: 1 };
     let mut detector = FaceDetector::load(&places::find_detector("centerface.onnx")?, &options)?;
     let mut differences = vec![];
-    for clip in arguments {
-        for video in frames(Path::new(&clip), count)? {
+    for clip in clips {
+        for video in frames(Path::new(clip), count)? {
             let video = video.as_video_frame_ref();
             compare(&mut detector, &frame::view(&video, 0)?, &mut differences)?;
         }
@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn frames(clip: &Path, count: usize) -> Result<Vec<VideoFrame<Readable>>, Box<dyn Error>> {
+fn frames(clip: &Path, count: usize) -> anyhow::Result<Vec<VideoFrame<Readable>>> {
     let pipeline = gst::parse::launch(&format!(
         "filesrc location=\"{}\" ! decodebin ! videorate ! videoconvert ! video/x-raw,format=I420,framerate=15/1 ! \
          appsink name=sink sync=false",
@@ -74,20 +74,16 @@ fn frames(clip: &Path, count: usize) -> Result<Vec<VideoFrame<Readable>>, Box<dy
     pipeline.set_state(gst::State::Playing)?;
     let samples = std::iter::from_fn(|| sink.pull_sample().ok()).take(count);
     let frames = samples.map(|sample| {
-        let info = gst_video::VideoInfo::from_caps(sample.caps().ok_or("no caps")?)?;
-        let buffer = sample.buffer().ok_or("no buffer")?.copy_deep()?;
-        Ok(VideoFrame::from_buffer_readable(buffer, &info).map_err(|_| "a frame that cannot be read")?)
+        let info = gst_video::VideoInfo::from_caps(sample.caps().context("no caps")?)?;
+        let buffer = sample.buffer().context("no buffer")?.copy_deep()?;
+        Ok(VideoFrame::from_buffer_readable(buffer, &info).map_err(|_| anyhow!("a frame that cannot be read"))?)
     });
     let frames = frames.collect();
     pipeline.set_state(gst::State::Null)?;
     frames
 }
 
-fn compare(
-    detector: &mut FaceDetector,
-    frame: &FrameView,
-    differences: &mut Vec<Difference>,
-) -> Result<(), Box<dyn Error>> {
+fn compare(detector: &mut FaceDetector, frame: &FrameView, differences: &mut Vec<Difference>) -> anyhow::Result<()> {
     let levels = Levels::of(frame, FOLLOWING_SIZE);
     let known = look(detector, frame, &levels.usual())?;
     for face in known.iter().filter(|face| face.confidence > SURE) {
@@ -118,7 +114,7 @@ fn values(face: &Detection, found: &Detection, side: f32) -> Values {
 }
 
 /// What the detector finds in a window, in pixels of the frame.
-fn look(detector: &mut FaceDetector, frame: &FrameView, window: &Window) -> Result<Vec<Detection>, Box<dyn Error>> {
+fn look(detector: &mut FaceDetector, frame: &FrameView, window: &Window) -> anyhow::Result<Vec<Detection>> {
     let (part, width, height) = (window.part(), window.width(), window.height());
     let mut sampler = Sampler::default();
     let pixels = sampler.sample(frame, &part, width, height, detector.order())?;

@@ -1,26 +1,25 @@
-//! Writes the documentation that can be read off the code: `docs/elements.md`, and the parts of other pages that
-//! stand between `<!-- generated: NAME -->` and `<!-- end -->`.
+//! Writes the documentation that can be read off the code: `docs/elements.md`, and the parts of
+//! other pages that stand between `<!-- generated: NAME -->` and `<!-- end -->`.
 //!
-//!     cargo run --example document              # write
-//!     cargo run --example document -- --check   # exit code 1 if anything would change
+//!     cargo xtask document            # write
+//!     cargo xtask document --check    # fail if anything would change
 //!
-//! Elements and properties come from the registered elements themselves, as `gst-inspect-1.0` sees them, the
-//! report's fields from the doc comments in `crates/report/src/lib.rs`, models and their figures from `models/*/model.toml`.
+//! Elements and properties come from the registered elements themselves, as `gst-inspect-1.0` sees
+//! them, the report's fields from the doc comments in `crates/report/src/lib.rs`, models and their
+//! figures from `models/*/model.toml`.
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::ExitCode;
 
+use anyhow::{Context, bail};
 use deepfake_engine::inference::ModelPackage;
 use gst::glib::{self, prelude::*};
 use gst::prelude::*;
 
-fn main() -> ExitCode {
-    gst::init().expect("GStreamer starts");
-    gstdeepfake::plugin_register_static().expect("the plugin registers");
-
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let check = std::env::args().any(|arg| arg == "--check");
+pub fn run(check: bool) -> anyhow::Result<()> {
+    gst::init()?;
+    gstdeepfake::plugin_register_static()?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
 
     let factories = factories();
     let parts = [
@@ -30,25 +29,27 @@ fn main() -> ExitCode {
     ];
     let mut files = vec![("docs/elements.md", elements_page(&factories))];
     for (name, part, content) in parts {
-        let page = std::fs::read_to_string(root.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let page = std::fs::read_to_string(root.join(name)).context(name)?;
         files.push((name, fill(&page, name, part, &content)));
     }
 
-    let mut stale = false;
+    let mut stale = vec![];
     for (name, content) in files {
         let path = root.join(name);
         if std::fs::read_to_string(&path).is_ok_and(|old| old == content) {
             continue;
         }
         if check {
-            eprintln!("{name} does not say what the code says; run: make docs");
-            stale = true;
+            stale.push(name);
         } else {
-            std::fs::write(&path, content).unwrap_or_else(|error| panic!("{name} cannot be written: {error}"));
+            std::fs::write(&path, content).with_context(|| format!("{name} cannot be written"))?;
             println!("wrote {name}");
         }
     }
-    ExitCode::from(u8::from(stale))
+    if !stale.is_empty() {
+        bail!("{} does not say what the code says; run: make docs", stale.join(", "));
+    }
+    Ok(())
 }
 
 /// Replaces what stands between the markers of `part` in the page `name`.
@@ -257,7 +258,7 @@ fn restrictions(property: &glib::ParamSpec) -> &'static str {
 
 /// Fields of the frame's and of the face's report, from the doc comments of the two structures.
 fn report_tables() -> String {
-    let source = include_str!("../crates/report/src/lib.rs");
+    let source = include_str!("../../report/src/lib.rs");
     format!(
         "Of a frame:\n\n{}\nOf each face in `faces`:\n\n{}",
         fields_table(source, "FrameReport"),

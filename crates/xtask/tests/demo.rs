@@ -1,4 +1,5 @@
-//! The parts of `make demo` that are not the elements: the manipulated clip and the table of verdicts.
+//! The parts of `make demo` that are not the elements: the manipulated clip and the table of
+//! verdicts.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,14 +7,19 @@ use std::process::Command;
 use deepfake_report::{FaceReport, FrameReport, json};
 use gst::prelude::*;
 
-/// The example is built beside the tests: `target/PROFILE/deps/demo-…` and `target/PROFILE/examples/manipulate`.
-fn manipulate() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.ancestors().nth(2).unwrap().join("examples/manipulate")
+fn manipulate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.arg("manipulate");
+    command
+}
+
+/// The workspace's folder.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 fn run(arguments: &[&str], input: &Path, output: &Path) {
-    let status = Command::new(manipulate()).args(arguments).arg(input).arg(output).status().unwrap();
+    let status = manipulate().args(arguments).arg(input).arg(output).status().unwrap();
     assert!(status.success(), "manipulate {arguments:?}: {status}");
 }
 
@@ -41,7 +47,7 @@ fn thumbnails(clip: &Path) -> Vec<Vec<u8>> {
 #[test]
 fn the_manipulated_clip_differs_in_the_face_only_and_is_the_same_each_time() {
     gst::init().unwrap();
-    let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/clips/single_face.mp4");
+    let clip = root().join(".deps/clips/single_face.mp4");
     let folder = tempfile::tempdir().unwrap();
     let [untouched, changed, again] = ["untouched", "changed", "again"].map(|name| folder.path().join(name));
     run(&["--as-is"], &clip, &untouched);
@@ -67,9 +73,9 @@ fn the_manipulated_clip_differs_in_the_face_only_and_is_the_same_each_time() {
 
 #[test]
 fn a_clip_without_faces_is_refused() {
-    let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/clips/no_face.mp4");
+    let clip = root().join(".deps/clips/no_face.mp4");
     let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(manipulate()).arg(clip).arg(folder.path().join("out.mp4")).output().unwrap();
+    let output = manipulate().arg(clip).arg(folder.path().join("out.mp4")).output().unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("no face was found"), "{output:?}");
 }
@@ -99,12 +105,13 @@ fn the_table_counts_each_window_once() {
     std::fs::write(&clip, lines.join("\n")).unwrap();
     std::fs::write(&empty, json::line(&frame(0, vec![]))).unwrap();
 
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/verdicts.py");
+    let script = root().join("scripts/verdicts.py");
     let output = Command::new("python3").arg(script).args([&clip, &empty]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let table = String::from_utf8(output.stdout).unwrap();
     let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    // Four frames, two faces, three windows, their mean score, and how the windows share the verdicts.
+    // Four frames, two faces, three windows, their mean score, and how the windows share the
+    // verdicts.
     assert_eq!(rows[2], "clip 4 2 3 0.700 0 % 33 % 67 % fake".split(' ').collect::<Vec<_>>());
     assert_eq!(rows[3], "empty 1 0 0 - - - - none: no face could be judged".split(' ').collect::<Vec<_>>());
 }

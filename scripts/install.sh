@@ -4,7 +4,7 @@
 #   PREFIX/lib/TRIPLET/gstreamer-1.0/libgstdeepfake.so   the plugin
 #   PREFIX/lib/gst-plugin-deepfake/                      ONNX Runtime, for this plugin alone
 #   PREFIX/bin/deepfake                                  the command
-#   PREFIX/share/gst-plugin-deepfake/                    model packages and the face detector
+#   PREFIX/share/gst-plugin-deepfake/                    model packages, the face detector, JSON Schemas
 #   PREFIX/include/deepfake.h                            reads reports in C, with
 #   PREFIX/lib/TRIPLET/pkgconfig/deepfake-report.pc      its flags
 #   PREFIX/share/doc/gst-plugin-deepfake/                licences and notices
@@ -56,6 +56,7 @@ for model in $models; do
         install -D --mode=644 --target-directory "$root/share/gst-plugin-deepfake/models/$model" {} +
 done
 install -D --mode=644 --target-directory "$root/include" include/deepfake.h
+install -D --mode=644 --target-directory "$root/share/gst-plugin-deepfake/schema" crates/report/schema/*.json
 install -d "$root/$libraries/pkgconfig"
 sed "s|@PREFIX@|$PREFIX|; s|@VERSION@|$version|" include/deepfake-report.pc.in >"$root/$libraries/pkgconfig/deepfake-report.pc"
 chmod 644 "$root/$libraries/pkgconfig/deepfake-report.pc"

@@ -3,8 +3,8 @@
 
     verdicts.py FILE.jsonl...
 
-Each analysed frame is a line, and windows are counted once, however many lines carry them. The verdict is the state that the clip's scored windows
-were in most often; the mean score is over the same windows.
+Each analysed frame is a line, and windows are counted once, however many lines carry them. The verdict
+is the state that the clip's scored windows were in most often; the mean score is over the same windows.
 """
 
 import json

@@ -1,6 +1,7 @@
 """JSON Lines as deepfakelog writes them, and as a newer one may."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,13 @@ def test_fields_and_words_of_a_newer_version_are_kept_not_refused():
     [face] = report.faces
     assert (face.state, face.reason, face.extra) == ("puzzled", "under-water", {"mood": {"grim": 0.5}})
     assert not face.judged, "an unknown state must not pass for a verdict"
+
+
+def test_the_report_of_the_future_that_the_crate_is_tested_with_is_read():
+    path = Path(__file__).parents[2] / "crates/report/tests/data/future.json"
+    report = deepfake_report.parse_line(path.read_text(encoding="utf-8"))
+    assert report.extra and report.faces and report.faces[0].extra
+    assert not any(face.judged for face in report.faces if face.state not in ("authentic", "uncertain", "fake"))
 
 
 def test_a_face_without_a_score_is_not_judged():

@@ -17,6 +17,8 @@ use crate::common::{Package, root};
 
 /// Frames in the clip with a face, at 30 frames/s.
 pub const CLIP_FRAMES: usize = 72;
+/// Those of them that are analysed, 15 a second: a line of the log each.
+pub const CLIP_REPORTS: usize = 36;
 
 /// Says that a test is left out; where nothing may be left out (`DEEPFAKE_REQUIRE_ALL`), it fails.
 #[track_caller]

@@ -1,0 +1,406 @@
+//! One feed: `uridecodebin ! queue ! videoconvert ! deepfakedetect mode=async ! fakesink`, watched
+//! by pad probes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use gst::prelude::*;
+use gst_video::prelude::*;
+
+use deepfake_report::{FrameReport, message, meta};
+
+use crate::channel::incident::Alert;
+use crate::channel::ledger::Activity;
+use crate::channel::liveness::{Liveness, Thumb};
+use crate::config::Transport;
+use crate::protocol::{Feed, Look};
+
+/// Longer side of a still, in pixels.
+const STILL_WIDTH: i32 = 480;
+
+/// What a pipeline tells on its own account.
+pub enum Happening {
+    Alert(Alert),
+    Failed(String),
+    Ended,
+}
+
+pub struct Pipeline {
+    pipeline: gst::Pipeline,
+    watch: Arc<Watch>,
+}
+
+/// What the streaming threads note and the worker looks at. The lock is held for some instructions
+/// only.
+struct Watch {
+    started: Instant,
+    noted: Mutex<Noted>,
+}
+
+struct Noted {
+    liveness: Liveness,
+    activity: Activity,
+    /// Highest score of each face since the last look.
+    scores: BTreeMap<u32, f64>,
+    newest_report: Option<u64>,
+    model: Option<String>,
+    device: Option<String>,
+    /// Why there is no analysis, until the next report.
+    trouble: Option<String>,
+    caps: Option<gst::Caps>,
+    info: Option<gst_video::VideoInfo>,
+    picture: Option<gst::Buffer>,
+}
+
+/// What is known of a source that could not even be opened.
+pub fn nothing_seen() -> Look {
+    Look {
+        signs: Liveness::new(0).signs(0),
+        activity: Activity::default(),
+        scores: Vec::new(),
+        model: None,
+        device: None,
+        size: None,
+    }
+}
+
+impl Watch {
+    fn now(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A decoded picture, before the analysis.
+    fn picture(&self, pad: &gst::Pad, buffer: &gst::Buffer) {
+        let now = self.now();
+        let mut noted = self.noted();
+        let caps = pad.current_caps();
+        if noted.caps != caps {
+            noted.info = caps.as_ref().and_then(|caps| gst_video::VideoInfo::from_caps(caps).ok());
+            noted.caps = caps;
+        }
+        let thumb = noted.info.as_ref().and_then(|info| {
+            let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, info).ok()?;
+            let plane = frame.comp_data(0).ok()?;
+            let (width, height) = (frame.width() as usize, frame.height() as usize);
+            Some(Thumb::sample(plane, width, height, frame.comp_stride(0) as usize, frame.comp_pstride(0) as usize))
+        });
+        noted.liveness.buffer(now, buffer.pts().map(gst::ClockTime::nseconds), thumb);
+        noted.picture = Some(buffer.clone());
+    }
+
+    /// The report on a picture, after the analysis. Between two analyses it is the same one again.
+    fn report(&self, report: &FrameReport) {
+        let mut noted = self.noted();
+        if noted.newest_report.replace(report.pts) == Some(report.pts) {
+            return;
+        }
+        noted.trouble = None;
+        noted.model = Some(report.model.clone());
+        noted.device = Some(report.device.clone());
+        noted.activity.analysed += 1;
+        noted.activity.faces = noted.activity.faces.max(report.faces.len() as u32);
+        for face in &report.faces {
+            if face.seen && face.state.is_judged() {
+                noted.activity.judged = true;
+            } else {
+                let reason = match face.reason {
+                    _ if !face.seen => "not-seen",
+                    Some(reason) => reason.as_str(),
+                    None => face.state.as_str(),
+                };
+                noted.activity.reason = Some(reason.into());
+            }
+            if let Some(score) = face.score {
+                let highest = noted.scores.entry(face.track_id).or_insert(score);
+                *highest = highest.max(score);
+            }
+        }
+    }
+}
+
+impl Pipeline {
+    /// Makes the pipeline and starts it on a thread of its own. `tell` may be called from any
+    /// thread.
+    pub fn open(feed: &Feed, tell: impl Fn(Happening) + Send + Sync + 'static) -> Result<Self, gst::glib::BoolError> {
+        let tell = Arc::new(tell);
+        let scheme = feed.source.scheme().unwrap_or_default();
+        let pipeline = gst::Pipeline::new();
+        let source = make("uridecodebin")?;
+        source.set_property("uri", feed.source.reveal());
+        let queue = make("queue")?;
+        queue.set_property("max-size-buffers", 4u32);
+        queue.set_property("max-size-bytes", 0u32);
+        queue.set_property("max-size-time", 0u64);
+        let convert = make("videoconvert")?;
+        let detect = make("deepfakedetect")?;
+        detect.set_property_from_str("mode", "async");
+        detect.set_property_from_str("device", &feed.device);
+        if let Some(model) = &feed.model {
+            detect.set_property("model", model);
+        }
+        if let Some(threshold) = feed.fake_threshold {
+            detect.set_property_from_str("fake-threshold", &threshold.to_string());
+        }
+        let sink = make("fakesink")?;
+        // What comes faster than it plays is slowed to its own time; a live feed has its time
+        // already.
+        sink.set_property("sync", ["file", "http", "https"].contains(&scheme.as_str()));
+        sink.set_property("async", feed.looped);
+
+        let chain = [&queue, &convert, &detect, &sink];
+        pipeline.add(&source)?;
+        pipeline.add_many(chain)?;
+        gst::Element::link_many(chain)?;
+        set_source_up(&source, feed);
+        let entry = pad(&queue, "sink")?;
+        source.connect_pad_added(move |_, pad| {
+            let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+            let video = caps.iter().any(|of| of.name().starts_with("video/x-raw"));
+            // The first picture is watched; more of them, as of several programmes in one stream,
+            // are not.
+            if video
+                && !entry.is_linked()
+                && let Err(error) = pad.link(&entry)
+            {
+                gst::warning!(gst::CAT_DEFAULT, obj = pad, "cannot link: {error}");
+            }
+        });
+
+        let watch = Arc::new(Watch {
+            started: Instant::now(),
+            noted: Mutex::new(Noted {
+                liveness: Liveness::new(0),
+                activity: Activity::default(),
+                scores: BTreeMap::new(),
+                newest_report: None,
+                model: None,
+                device: None,
+                trouble: Some("the model is being loaded".into()),
+                caps: None,
+                info: None,
+                picture: None,
+            }),
+        });
+        let noting = watch.clone();
+        pad(&detect, "sink")?.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            if let Some(buffer) = info.buffer() {
+                noting.picture(pad, buffer);
+            }
+            gst::PadProbeReturn::Ok
+        });
+        let noting = watch.clone();
+        pad(&detect, "src")?.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            if let Some(report) = info.buffer().and_then(|buffer| meta::read(buffer)) {
+                noting.report(&report);
+            }
+            gst::PadProbeReturn::Ok
+        });
+        watch_bus(&pipeline, feed, &watch, tell.clone());
+
+        let starting = pipeline.clone();
+        let (looped, address) = (feed.looped, feed.source.clone());
+        let start = move || {
+            if let Err(reason) = start(&starting, looped) {
+                tell(Happening::Failed(address.scrub(&reason)));
+            }
+        };
+        std::thread::Builder::new()
+            .name("open".into())
+            .spawn(start)
+            .map_err(|error| gst::glib::bool_error!("no thread to open the source with: {error}"))?;
+        Ok(Self { pipeline, watch })
+    }
+
+    /// What was seen since the last call.
+    pub fn look(&self) -> Look {
+        let now = self.watch.now();
+        let mut noted = self.watch.noted();
+        let mut activity = std::mem::take(&mut noted.activity);
+        activity.trouble.clone_from(&noted.trouble);
+        Look {
+            signs: noted.liveness.signs(now),
+            activity,
+            scores: std::mem::take(&mut noted.scores).into_iter().collect(),
+            model: noted.model.clone(),
+            device: noted.device.clone(),
+            size: noted.info.as_ref().map(|info| (info.width(), info.height())),
+        }
+    }
+
+    /// Gives the newest picture as JPEG to `done`, from another thread. No picture, no call.
+    pub fn still(&self, done: impl FnOnce(Vec<u8>) + Send + 'static) {
+        let noted = self.watch.noted();
+        let (Some(buffer), Some(caps), Some(info)) = (&noted.picture, &noted.caps, &noted.info) else { return };
+        let (width, height) = (info.width() as i32, info.height() as i32);
+        let sample = gst::Sample::builder().buffer(buffer).caps(caps).build();
+        drop(noted);
+        let scale = f64::from(STILL_WIDTH) / f64::from(width.max(height).max(1));
+        let caps = gst::Caps::builder("image/jpeg")
+            .field("width", ((f64::from(width) * scale) as i32).max(16))
+            .field("height", ((f64::from(height) * scale) as i32).max(16))
+            .build();
+        let convert = move || {
+            let timeout = gst::ClockTime::from_seconds(2);
+            if let Ok(jpeg) = gst_video::convert_sample(&sample, &caps, Some(timeout))
+                && let Some(map) = jpeg.buffer().and_then(|buffer| buffer.map_readable().ok())
+            {
+                done(map.to_vec());
+            }
+        };
+        std::thread::Builder::new().name("still".into()).spawn(convert).ok();
+    }
+
+    /// Stops everything. May hang where the other end of a connection is gone.
+    pub fn close(self) {
+        if let Some(bus) = self.pipeline.bus() {
+            bus.unset_sync_handler();
+        }
+        self.pipeline.set_state(gst::State::Null).ok();
+    }
+}
+
+fn make(factory: &str) -> Result<gst::Element, gst::glib::BoolError> {
+    gst::ElementFactory::make(factory).build()
+}
+
+fn pad(element: &gst::Element, name: &str) -> Result<gst::Pad, gst::glib::BoolError> {
+    element.static_pad(name).ok_or_else(|| gst::glib::bool_error!("{} has no pad {name}", element.name()))
+}
+
+fn set_source_up(source: &gst::Element, feed: &Feed) {
+    // Sound and subtitles are not decoded.
+    source.connect("autoplug-continue", false, |values| {
+        let caps = values[2].get::<gst::Caps>().ok();
+        let other =
+            |name: &str| ["audio/", "text/", "subpicture/", "closedcaption/"].iter().any(|kind| name.starts_with(kind));
+        let go_on = caps.is_none_or(|caps| !caps.iter().any(|of| other(of.name())));
+        Some(go_on.to_value())
+    });
+    let (transport, latency) = (feed.transport, feed.latency_ms);
+    source.connect("source-setup", false, move |values| {
+        let source = values[1].get::<gst::Element>().ok()?;
+        let factory = source.factory()?.name();
+        match factory.as_str() {
+            "rtspsrc" => {
+                let protocols = match transport {
+                    Transport::Tcp => "tcp",
+                    Transport::Udp => "udp+udp-mcast",
+                };
+                source.set_property_from_str("protocols", protocols);
+                source.set_property("latency", latency);
+                source.set_property("teardown-timeout", 1_000_000_000u64);
+            }
+            "srtsrc" => source.set_property("latency", latency.cast_signed()),
+            _ => {}
+        }
+        None
+    });
+}
+
+/// Starts the pipeline; blocks as long as the source lets it wait.
+fn start(pipeline: &gst::Pipeline, looped: bool) -> Result<(), String> {
+    let refused = |_| "the source cannot be started".to_owned();
+    if looped {
+        // A loop is a segment that ends with a message instead of EOS; its seek needs a pipeline
+        // that has prerolled.
+        pipeline.set_state(gst::State::Paused).map_err(refused)?;
+        let (done, ..) = pipeline.state(gst::ClockTime::from_seconds(20));
+        done.map_err(refused)?;
+        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::SEGMENT;
+        pipeline.seek_simple(flags, gst::ClockTime::ZERO).map_err(|_| "the source cannot be looped".to_owned())?;
+    }
+    pipeline.set_state(gst::State::Playing).map(drop).map_err(refused)
+}
+
+fn watch_bus(
+    pipeline: &gst::Pipeline,
+    feed: &Feed,
+    watch: &Arc<Watch>,
+    tell: Arc<impl Fn(Happening) + Send + Sync + 'static>,
+) {
+    let Some(bus) = pipeline.bus() else { return };
+    let (address, watch, looped, again) = (feed.source.clone(), watch.clone(), feed.looped, pipeline.downgrade());
+    bus.set_sync_handler(move |_, message| {
+        match message.view() {
+            gst::MessageView::Error(error) => {
+                let source = error.src().map(|source| source.name().to_string()).unwrap_or_default();
+                let debug = error.debug().unwrap_or_default();
+                let detail = debug.lines().last().unwrap_or_default().trim();
+                let reason = address.scrub(&format!("{source}: {} ({detail})", error.error()));
+                tell(Happening::Failed(reason));
+            }
+            gst::MessageView::Warning(warning) => {
+                let from_detect = warning.src().is_some_and(|source| source.name().starts_with("deepfakedetect"));
+                if from_detect {
+                    watch.noted().trouble = Some(address.scrub(&warning.error().to_string()));
+                }
+            }
+            gst::MessageView::Eos(_) => {
+                tell(if looped { Happening::Failed("the file cannot be looped".into()) } else { Happening::Ended })
+            }
+            gst::MessageView::SegmentDone(_) => {
+                if let Some(pipeline) = again.upgrade() {
+                    // Not from the streaming thread that posts this: a seek waits for it.
+                    pipeline.call_async(|pipeline| {
+                        pipeline.seek_simple(gst::SeekFlags::SEGMENT, gst::ClockTime::ZERO).ok();
+                    });
+                }
+            }
+            gst::MessageView::Element(element) => {
+                if let Some(alert) = element.structure().and_then(read_alert) {
+                    tell(Happening::Alert(alert));
+                }
+            }
+            _ => {}
+        }
+        gst::BusSyncReply::Drop
+    });
+}
+
+/// Takes what it knows of the message and leaves the rest: newer elements say more.
+fn read_alert(structure: &gst::StructureRef) -> Option<Alert> {
+    if !structure.has_name(message::ALERT) {
+        return None;
+    }
+    let text = |name: &str| structure.get::<String>(name).ok();
+    let report = structure.get::<gst::Structure>("report").ok();
+    let face = structure.get::<gst::Structure>("face").ok();
+    let score = structure.get::<f64>("peak").ok().or_else(|| face.and_then(|face| face.get::<f64>("score").ok()));
+    Some(Alert {
+        action: text("action")?,
+        kind: text("kind")?,
+        track_id: structure.get("track_id").ok()?,
+        score,
+        model: report.and_then(|report| report.get::<String>("model").ok()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_is_read_whatever_else_the_message_says() {
+        gst::init().unwrap();
+        let report = gst::Structure::builder("deepfake-report").field("model", "l40@1").build();
+        let face = gst::Structure::builder("face").field("score", 0.8).build();
+        let alert = |builder: gst::structure::Builder| {
+            builder
+                .field("action", "raised")
+                .field("kind", "sustained")
+                .field("track_id", 3u32)
+                .field("report", &report)
+        };
+        let plain = alert(gst::Structure::builder(message::ALERT)).field("face", &face).build();
+        let read = read_alert(&plain).unwrap();
+        assert_eq!((read.score, read.track_id, read.model.as_deref()), (Some(0.8), 3, Some("l40@1")));
+        let newer = alert(gst::Structure::builder(message::ALERT)).field("peak", 0.95).field("id", "x").build();
+        assert_eq!(read_alert(&newer).unwrap().score, Some(0.95));
+        assert!(read_alert(&report).is_none());
+    }
+}

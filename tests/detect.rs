@@ -163,6 +163,22 @@ fn thresholds_change_while_playing() {
     assert_eq!((face.state, face.reason), (State::Uncertain, None), "one bad crop is no verdict");
     let face = (51..80).map(|index| report(&rig.push(index, RED)).faces.remove(0)).last().unwrap();
     assert_eq!((face.state, face.reason), (State::Rejected, Some(Reason::TooSmall)));
+    assert_eq!((face.score, face.frame_score, face.certainty), (None, None, 0.0), "what is not judged has no score");
+}
+
+#[test]
+fn a_face_that_is_not_seen_says_so_and_its_verdict_ages_out() {
+    let mut rig = Rig::new("mode=sync");
+    let seen = (0..10).map(|index| report(&rig.push(index, RED)).faces.remove(0)).last().unwrap();
+    assert_eq!((seen.seen, seen.state), (true, State::Fake));
+    let mut without = |index| report(&rig.harness.push_and_pull(frame(index, RED, &[])).unwrap()).faces.remove(0);
+    let hidden = without(10);
+    assert_eq!((hidden.seen, hidden.state, hidden.score), (false, State::Fake, seen.score));
+    let gone = (11..26).map(&mut without).last().unwrap();
+    assert_eq!((gone.seen, gone.state, gone.reason), (false, State::Rejected, Some(Reason::NotSeen)));
+    assert_eq!((gone.score, gone.certainty), (None, 0.0));
+    let back = report(&rig.push(27, RED)).faces.remove(0);
+    assert_eq!((back.seen, back.state, back.track_id), (true, State::Fake, seen.track_id));
 }
 
 #[test]

@@ -79,7 +79,7 @@ pub struct FaceReport {
     /// Confidence of the face detector, 0..1.
     pub detection: f64,
     /// Whether the face was found in this frame. If not, its box is where it is expected, and its verdict is of before: it
-    /// becomes `rejected` with reason `not-seen` within a second.
+    /// becomes `rejected` with reason `not-seen` after half a second.
     #[serde(default = "yes")]
     pub seen: bool,
     /// The verdict: `warming`, `authentic`, `uncertain`, `fake` or `rejected`.

@@ -119,11 +119,6 @@ fn reports(buffer: &gst::BufferRef) -> impl Iterator<Item = FrameReport> {
     })
 }
 
-/// Whether the buffer carries any report, of whatever schema.
-pub fn is_reported(buffer: &gst::BufferRef) -> bool {
-    gst::meta::CustomMeta::from_buffer(buffer, NAME).is_ok()
-}
-
 /// Takes the report of the element of this name off a buffer: its custom meta and regions of interest.
 fn remove(buffer: &mut gst::BufferRef, element: Option<&str>) {
     let is_its = |fields: &gst::StructureRef| fields.get_optional::<&str>("element").ok().flatten() == element;

@@ -15,6 +15,8 @@ pub struct Thresholds {
 
 /// How long, in nanoseconds of stream time, crops must be rejected before a judged face is called `rejected`.
 const REJECTION_PATIENCE_NS: u64 = 1_000_000_000;
+/// The same for a face that is not seen: shorter than it is followed unseen, so that reports say so.
+const UNSEEN_PATIENCE_NS: u64 = 500_000_000;
 
 /// The verdict on one face, which remembers enough not to flicker.
 #[derive(Clone, Debug)]
@@ -55,16 +57,22 @@ impl Verdict {
         };
     }
 
+    /// For how long, in nanoseconds, what was said before outlives this reason to say nothing.
+    fn patience(&self, reason: Reason) -> u64 {
+        match (reason, self.judged) {
+            (Reason::NotSeen, _) => UNSEEN_PATIENCE_NS,
+            (_, State::Warming) => 0,
+            _ => REJECTION_PATIENCE_NS,
+        }
+    }
+
     /// What to say of the face at `pts`.
     ///
     /// A face never judged is rejected with its first bad crop. A judged one keeps its verdict for a second of bad crops, and any
-    /// keeps what was said for a second of not being seen.
+    /// keeps what was said for half a second of not being seen.
     pub fn state(&self, pts: u64) -> (State, Option<Reason>) {
         match self.rejected {
-            Some((since, reason))
-                if (self.judged == State::Warming && reason != Reason::NotSeen)
-                    || pts.saturating_sub(since) >= REJECTION_PATIENCE_NS =>
-            {
+            Some((since, reason)) if pts.saturating_sub(since) >= self.patience(reason) => {
                 (State::Rejected, Some(reason))
             }
             _ => (self.judged, None),
@@ -127,15 +135,15 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_on_a_face_that_is_not_seen_ages_out_in_a_second() {
+    fn a_verdict_on_a_face_that_is_not_seen_ages_out_in_half_a_second() {
         for score in [None, Some(0.9)] {
             let mut verdict = Verdict::default();
             verdict.judge(score, &THRESHOLDS);
             let before = verdict.state(0);
             verdict.reject(100, Reason::NotSeen);
-            assert_eq!(verdict.state(900_000_100), before);
-            verdict.reject(1_000_000_100, Reason::NotSeen);
-            assert_eq!(verdict.state(1_000_000_100), (State::Rejected, Some(Reason::NotSeen)));
+            assert_eq!(verdict.state(500_000_099), before);
+            verdict.reject(500_000_100, Reason::NotSeen);
+            assert_eq!(verdict.state(500_000_100), (State::Rejected, Some(Reason::NotSeen)));
         }
     }
 

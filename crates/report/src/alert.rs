@@ -1,8 +1,9 @@
 //! Alerts: a face has looked fake for long enough to say so, and when it no longer does.
 //!
 //! An alert is *raised* when the smoothed score of a judged face has stayed over the threshold for
-//! [`after_ns`](AlertSettings::after_ns), and *cleared* when it has not been over it for [`hold_ns`](AlertSettings::hold_ns).
-//! In between it is *updated* as its peak rises. Each raised alert is cleared exactly once.
+//! [`after_ns`](AlertSettings::after_ns), and *cleared* when it has not been over it for
+//! [`hold_ns`](AlertSettings::hold_ns). In between it is *updated* as its peak rises. Each raised
+//! alert is cleared exactly once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,14 +17,16 @@ use crate::words::words;
 const NS_PER_MS: u64 = 1_000_000;
 /// Time constant of the exponential smoothing of a face's score, which is done on logits.
 const SMOOTHING_NS: f64 = 1e9;
-/// A face that was not judged for longer starts anew: what it looked like before says nothing about the time between.
+/// A face that was not judged for longer starts anew: what it looked like before says nothing about
+/// the time between.
 const MAX_GAP_NS: u64 = 2_000_000_000;
 /// Time that goes back further is another piece of stream.
 const JITTER_NS: u64 = 500_000_000;
 /// An alert is updated when its peak has risen by this much, and no more often than this.
 const UPDATE_STEP: f64 = 0.05;
 const UPDATE_INTERVAL_NS: u64 = 1_000_000_000;
-/// Scores are smoothed as logits of at most this size, so that one near 1 does not outweigh all others.
+/// Scores are smoothed as logits of at most this size, so that one near 1 does not outweigh all
+/// others.
 const MAX_LOGIT: f64 = 6.0;
 /// Single crops in a row that must look fake for a spike.
 const SPIKE_CROPS: u32 = 3;
@@ -32,13 +35,15 @@ const SPIKE_CROPS: u32 = 3;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Alert {
-    /// Counts the alerts of a run from 1; the same from `raised` to `cleared`. With the report's `run` it is unique for ever.
+    /// Counts the alerts of a run from 1; the same from `raised` to `cleared`. With the report's
+    /// `run` it is unique for ever.
     pub id: u64,
     pub action: Action,
     pub kind: Kind,
     /// The face; it may have left the picture when the alert is cleared.
     pub track_id: u32,
-    /// Running time in nanoseconds (PTS where that is not known) since when the smoothed score has been over the threshold.
+    /// Running time in nanoseconds (PTS where that is not known) since when the smoothed score has
+    /// been over the threshold.
     pub since: u64,
     /// Highest score of the face since then.
     pub peak: f64,
@@ -66,11 +71,18 @@ words! {
 
 /// When alerts are raised and cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AlertSettings {
     /// Nanoseconds that the smoothed score must stay over the threshold.
     pub after_ns: u64,
     /// Nanoseconds without being over the threshold after which an alert is cleared.
     pub hold_ns: u64,
+}
+
+impl AlertSettings {
+    pub fn new(after_ns: u64, hold_ns: u64) -> Self {
+        Self { after_ns, hold_ns }
+    }
 }
 
 impl Default for AlertSettings {
@@ -151,8 +163,8 @@ impl AlertWatch {
         alerts
     }
 
-    /// It is `time` by now, and nothing could be judged: the analysis failed. Alerts are cleared as if no face were over the
-    /// threshold.
+    /// It is `time` by now, and nothing could be judged: the analysis failed. Alerts are cleared as
+    /// if no face were over the threshold.
     pub fn advance(&mut self, time: u64) -> Vec<Alert> {
         self.now = self.now.max(time);
         let Some(last) = self.last.clone() else { return Vec::new() };
@@ -245,7 +257,8 @@ fn logit(probability: f64) -> f64 {
 /// Marks the [spikes](FaceReport::spike) in the reports of one stream.
 #[derive(Debug, Default)]
 pub struct SpikeWatch {
-    /// By track: end of the newest window seen, since a crop counts once, and crops in a row that looked fake.
+    /// By track: end of the newest window seen, since a crop counts once, and crops in a row that
+    /// looked fake.
     faces: BTreeMap<u32, (Option<u64>, u32)>,
 }
 
@@ -397,7 +410,8 @@ mod tests {
     /// Anything that may happen to a stream with a few faces.
     #[derive(Clone, Debug)]
     enum Event {
-        /// Milliseconds since the last event, and each face's score (`None`: warming), rejection or absence.
+        /// Milliseconds since the last event, and each face's score (`None`: warming), rejection or
+        /// absence.
         Report(u64, Vec<Option<(bool, bool, Option<f64>)>>),
         Back(u64),
         Failure(u64),

@@ -1,16 +1,18 @@
-//! The report as `GstAnalyticsRelationMeta`, which stock elements of GStreamer 1.24 and newer understand.
+//! The report as `GstAnalyticsRelationMeta`, which stock elements of GStreamer 1.24 and newer
+//! understand.
 //!
-//! Each face becomes an object detection, and what it is related to, by `RELATE_TO` as well as `CONTAIN` since readers look
-//! for either:
+//! Each face becomes an object detection, and what it is related to, by `RELATE_TO` as well as
+//! `CONTAIN` since readers look for either:
 //!
 //! ```text
 //! object detection "face" ─┬─ tracking: the track's id
 //!                          └─ classification: "fake", then "real"; absent until there is a score
 //! ```
 //!
-//! A buffer has at most one relation meta, which all elements share, and GStreamer has no call to take an entry out again: entries
-//! stay until the buffer is freed. A mark, one more entry, of a type of our own, `CONTAIN`s all of ours, so that a detector does
-//! not take them for faces that an element upstream has found.
+//! A buffer has at most one relation meta, which all elements share, and GStreamer has no call to
+//! take an entry out again: entries stay until the buffer is freed. A mark, one more entry, of a
+//! type of our own, `CONTAIN`s all of ours, so that a detector does not take them for faces that an
+//! element upstream has found.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -27,7 +29,8 @@ use super::{FaceReport, FrameReport, meta};
 pub const FACE: &str = meta::ROI_TYPE;
 /// Name of the entry type of the mark.
 pub const MARK: &CStr = c"deepfake-report";
-/// First class of a classification; its level is the score. Stock overlays show the first class only.
+/// First class of a classification; its level is the score. Stock overlays show the first class
+/// only.
 pub const FAKE: &str = "fake";
 /// Second class: 1 − score.
 pub const REAL: &str = "real";
@@ -38,7 +41,8 @@ const ENTRY_BYTES: usize = 128;
 type MetaRef<'a> = gst::MetaRef<'a, AnalyticsRelationMeta>;
 type MetaRefMut<'a> = gst::MetaRefMut<'a, AnalyticsRelationMeta, gst::meta::Standalone>;
 
-/// Adds the faces of `report` to the relation meta of `buffer`, whose frame is `width`×`height` pixels.
+/// Adds the faces of `report` to the relation meta of `buffer`, whose frame is `width`×`height`
+/// pixels.
 ///
 /// # Errors
 /// If GStreamer finds no room in the meta.
@@ -83,7 +87,8 @@ pub(super) fn attach(
     Ok(())
 }
 
-/// Boxes of the faces that `buffer`'s relation meta holds, in pixels; not those that this plugin itself attached.
+/// Boxes of the faces that `buffer`'s relation meta holds, in pixels; not those that this plugin
+/// itself attached.
 pub fn faces_of_others(buffer: &gst::BufferRef) -> Vec<AnalyticsODLocation> {
     let Some(relations) = buffer.meta::<AnalyticsRelationMeta>() else { return Vec::new() };
     let own = own_entries(&relations);
@@ -105,7 +110,8 @@ fn room(entries: usize) -> AnalyticsRelationMetaInitParams {
     AnalyticsRelationMetaInitParams::new(entries, entries * ENTRY_BYTES)
 }
 
-/// For each entry, by its id, whether it is ours, or nobody's: an entry that did not survive a transform loses its type.
+/// For each entry, by its id, whether it is ours, or nobody's: an entry that did not survive a
+/// transform loses its type.
 fn own_entries(relations: &MetaRef) -> Vec<bool> {
     let mut own = vec![false; relations.len()];
     for entry in relations.iter::<AnalyticsAnyMtd>() {

@@ -30,7 +30,8 @@ pub fn line(report: &FrameReport) -> String {
     serde_json::to_string(report).expect("a report holds nothing that JSON cannot say")
 }
 
-/// The line of a buffer that carried no report: `null` for what is known of analysed frames only, and no faces.
+/// The line of a buffer that carried no report: `null` for what is known of analysed frames only,
+/// and no faces.
 pub fn line_not_analysed(buffer_pts: Option<u64>) -> String {
     #[derive(Serialize)]
     struct NotAnalysed {

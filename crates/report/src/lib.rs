@@ -1,9 +1,11 @@
 //! What is known about the faces of a frame, and the forms in which it leaves the element.
 //!
-//! [`FrameReport`] is the one truth (schema 1) and [`Alert`](alert::Alert) what happens over time. [`json`] writes and reads lines
-//! of text. With the feature `gst`, `meta` reads reports from buffers and `message` reports and alerts from the bus.
+//! [`FrameReport`] is the one truth (schema 1) and [`Alert`](alert::Alert) what happens over time.
+//! [`json`] writes and reads lines of text. With the feature `gst`, `meta` reads reports from
+//! buffers and `message` reports and alerts from the bus.
 //!
-//! Readers ignore fields and words that they do not know: a new field or word is no new schema, a changed meaning is.
+//! Readers ignore fields and words that they do not know: a new field or word is no new schema, a
+//! changed meaning is.
 
 pub mod alert;
 #[cfg(feature = "v1_24")]
@@ -34,7 +36,8 @@ pub const SCHEMA: u32 = 1;
 pub struct FrameReport {
     /// Version of this form: [`SCHEMA`].
     pub schema: u32,
-    /// PTS in nanoseconds of the newest analysed frame. In `mode=async` it may be older than the buffer that carries it.
+    /// PTS in nanoseconds of the newest analysed frame. In `mode=async` it may be older than the
+    /// buffer that carries it.
     pub pts: u64,
     /// Running time in nanoseconds of that frame: unlike PTS, it goes on over segments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,22 +81,24 @@ pub struct FaceReport {
     pub height: f64,
     /// Confidence of the face detector, 0..1.
     pub detection: f64,
-    /// Whether the face was found in this frame. If not, its box is where it is expected, and its verdict is of before: it
-    /// becomes `rejected` with reason `not-seen` after half a second.
+    /// Whether the face was found in this frame. If not, its box is where it is expected, and its
+    /// verdict is of before: it becomes `rejected` with reason `not-seen` after half a second.
     #[serde(default = "yes")]
     pub seen: bool,
     /// The verdict: `warming`, `authentic`, `uncertain`, `fake` or `rejected`.
     pub state: State,
     /// Why the state is `rejected`, or why it stays `warming`; `None` in any other state.
     pub reason: Option<Reason>,
-    /// Calibrated probability that the face is fake, 0..1; `None` until the window holds the model's least frames, and while the
-    /// state is `rejected`.
+    /// Calibrated probability that the face is fake, 0..1; `None` until the window holds the
+    /// model's least frames, and while the state is `rejected`.
     pub score: Option<f64>,
     /// The same for the newest crop alone, where the model can say.
     pub frame_score: Option<f64>,
-    /// How much the score is worth, 0..1: distance from "don't know", scaled by the window's filling.
+    /// How much the score is worth, 0..1: distance from "don't know", scaled by the window's
+    /// filling.
     pub certainty: f64,
-    /// Several crops in a row look fake each by itself while the window does not: a short manipulation, or none. No alert.
+    /// Several crops in a row look fake each by itself while the window does not: a short
+    /// manipulation, or none. No alert.
     #[serde(default)]
     pub spike: bool,
     /// Crops in the window, at most `window_size`.
@@ -104,7 +109,8 @@ pub struct FaceReport {
     pub window_start: Option<u64>,
     /// Time in nanoseconds of the newest crop in the window; `None` while it is empty.
     pub window_end: Option<u64>,
-    /// What was done to the face, should it be a fake; only where the model can say and the state is `uncertain` or `fake`.
+    /// What was done to the face, should it be a fake; only where the model can say and the state
+    /// is `uncertain` or `fake`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<KindScores>,
     /// Where in the box the model sees it, 0..1, in rows from top to bottom; only on demand.

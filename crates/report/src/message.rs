@@ -18,7 +18,8 @@ pub fn report(source: &impl IsA<gst::Object>, report: &FrameReport) -> gst::Mess
     gst::message::Element::builder(fields).src(source).build()
 }
 
-/// `deepfake-alert`: all fields of the alert, and as `face` the report's entry of the face, absent once it has left.
+/// `deepfake-alert`: all fields of the alert, and as `face` the report's entry of the face, absent
+/// once it has left.
 pub fn alert(source: &impl IsA<gst::Object>, alert: &Alert) -> gst::Message {
     gst::message::Element::builder(alert_structure(alert)).src(source).build()
 }

@@ -1,9 +1,10 @@
 //! The report as metadata of a buffer.
 //!
-//! Written several times, because each form survives somewhere else: as the custom meta [`NAME`], which outlives
-//! conversion, scaling and in-process encoders, and as one `GstVideoRegionOfInterestMeta` of type
-//! `face` per face, which stock elements understand; with the cargo feature `v1_24` also as `GstAnalyticsRelationMeta`,
-//! see `report::analytics`. [`read`] takes the custom meta.
+//! Written several times, because each form survives somewhere else: as the custom meta [`NAME`],
+//! which outlives conversion, scaling and in-process encoders, and as one
+//! `GstVideoRegionOfInterestMeta` of type `face` per face, which stock elements understand; with
+//! the cargo feature `v1_24` also as `GstAnalyticsRelationMeta`, see `report::analytics`. [`read`]
+//! takes the custom meta.
 
 use std::sync::{Arc, Once};
 
@@ -57,11 +58,13 @@ impl Attachable {
         &self.report
     }
 
-    /// Attaches the report to `buffer`, whose frame is `width`×`height` pixels. One of the same element that the buffer carries
-    /// already is replaced; those of others, and all analytics entries, stay.
+    /// Attaches the report to `buffer`, whose frame is `width`×`height` pixels. One of the same
+    /// element that the buffer carries already is replaced; those of others, and all analytics
+    /// entries, stay.
     ///
     /// # Errors
-    /// If the custom meta was not [registered](register), or GStreamer has no room for the analytics entries.
+    /// If the custom meta was not [registered](register), or GStreamer has no room for the
+    /// analytics entries.
     pub fn attach(&self, buffer: &mut gst::BufferRef, width: u32, height: u32) -> Result<(), gst::glib::BoolError> {
         remove(buffer, self.report.element.as_deref());
         let mut meta = gst::meta::CustomMeta::add(buffer, NAME)?;
@@ -91,7 +94,8 @@ pub fn attach(
     Attachable::new(Arc::new(report.clone())).attach(buffer, width, height)
 }
 
-/// The report that a buffer carries, or `None`. Of several it is the one attached first. A malformed one counts as none.
+/// The report that a buffer carries, or `None`. Of several it is the one attached first. A
+/// malformed one counts as none.
 pub fn read(buffer: &gst::BufferRef) -> Option<FrameReport> {
     reports(buffer).next()
 }
@@ -101,7 +105,8 @@ pub fn read_from(buffer: &gst::BufferRef, element: &str) -> Option<FrameReport> 
     reports(buffer).find(|report| report.element.as_deref() == Some(element))
 }
 
-/// All reports that a buffer carries, one of each `deepfakedetect`. Copies, as payloaders make them, count once.
+/// All reports that a buffer carries, one of each `deepfakedetect`. Copies, as payloaders make
+/// them, count once.
 pub fn read_all(buffer: &gst::BufferRef) -> Vec<FrameReport> {
     let mut all: Vec<FrameReport> = Vec::new();
     for report in reports(buffer) {
@@ -119,7 +124,8 @@ fn reports(buffer: &gst::BufferRef) -> impl Iterator<Item = FrameReport> {
     })
 }
 
-/// Takes the report of the element of this name off a buffer: its custom meta and regions of interest.
+/// Takes the report of the element of this name off a buffer: its custom meta and regions of
+/// interest.
 fn remove(buffer: &mut gst::BufferRef, element: Option<&str>) {
     let is_its = |fields: &gst::StructureRef| fields.get_optional::<&str>("element").ok().flatten() == element;
     buffer.foreach_meta_mut(|mut meta| {

@@ -25,14 +25,15 @@ words! {
         Profile = "profile",
         /// The face has not been found in the picture for a while.
         NotSeen = "not-seen",
-        /// Too few frames are analysed for the window to fill, which takes a faster machine or fewer channels.
+        /// Too few frames are analysed for the window to fill, which takes a faster machine or
+        /// fewer channels.
         TooFewFrames = "too-few-frames",
     }
 }
 
 impl State {
-    /// Whether the state is a judgement by the model. Every other state, those of newer versions among them, says nothing about
-    /// whether the face is real.
+    /// Whether the state is a judgement by the model. Every other state, those of newer versions
+    /// among them, says nothing about whether the face is real.
     pub fn is_judged(self) -> bool {
         matches!(self, Self::Authentic | Self::Uncertain | Self::Fake)
     }

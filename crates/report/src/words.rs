@@ -1,7 +1,7 @@
 //! Enumerations that travel as words.
 
-/// An enumeration whose variants are words in metadata, messages and JSON. A word that this version does not know is read as
-/// `Other`: a newer element may say more than an older reader understands.
+/// An enumeration whose variants are words in metadata, messages and JSON. A word that this version
+/// does not know is read as `Other`: a newer element may say more than an older reader understands.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$meta])*
@@ -25,7 +25,8 @@ macro_rules! words {
                 }
             }
 
-            /// The reverse of [`as_str`](Self::as_str); [`Other`](Self::Other) for a word that is not known.
+            /// The reverse of [`as_str`](Self::as_str); [`Other`](Self::Other) for a word that is
+            /// not known.
             pub fn parse(word: &str) -> Self {
                 match word {
                     $($word => Self::$variant,)+

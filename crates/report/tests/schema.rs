@@ -8,7 +8,8 @@ const REPORT: &str = include_str!("../schema/report.json");
 const ALERT: &str = include_str!("../schema/alert.json");
 const LINE: &str = include_str!("../schema/line.json");
 
-/// What is wrong with `value`, by the part of JSON Schema that the published files use; another keyword is a mistake in them.
+/// What is wrong with `value`, by the part of JSON Schema that the published files use; another
+/// keyword is a mistake in them.
 fn faults(schema: &Value, value: &Value, root: &Value, at: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (keyword, rule) in schema.as_object().expect("a schema is an object") {

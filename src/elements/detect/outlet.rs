@@ -1,7 +1,9 @@
-//! What leaves the element of each analysis: the newest report, marked and placed, and the alerts that come of it.
+//! What leaves the element of each analysis: the newest report, marked and placed, and the alerts
+//! that come of it.
 //!
-//! Who decides pushes into the one [`Outbox`] while it holds the lock under which it decided, and empties the outbox after that.
-//! So messages are posted in the order in which they were decided on, whoever decided, and no lock is held meanwhile.
+//! Who decides pushes into the one [`Outbox`] while it holds the lock under which it decided, and
+//! empties the outbox after that. So messages are posted in the order in which they were decided
+//! on, whoever decided, and no lock is held meanwhile.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -54,16 +56,15 @@ impl Outlet {
 
     /// `report` is the newest from now on. Returns the alerts that it raises, updates and clears.
     pub(super) fn accept(&mut self, report: meta::Attachable, fake_threshold: f64, settings: &Settings) -> Vec<Alert> {
-        self.alerts.set_settings(AlertSettings {
-            after_ns: u64::from(settings.alert_after) * NS_PER_MS,
-            hold_ns: u64::from(settings.alert_hold) * NS_PER_MS,
-        });
+        let ns = |ms: u32| u64::from(ms) * NS_PER_MS;
+        self.alerts.set_settings(AlertSettings::new(ns(settings.alert_after), ns(settings.alert_hold)));
         let alerts = self.alerts.update(report.report(), fake_threshold);
         self.latest = Some(Arc::new(report));
         alerts
     }
 
-    /// The analysis of the frame at this running time failed: there is no report, and alerts run out.
+    /// The analysis of the frame at this running time failed: there is no report, and alerts run
+    /// out.
     pub(super) fn fail(&mut self, time: u64) -> Vec<Alert> {
         self.latest = None;
         self.alerts.advance(time)
@@ -76,8 +77,8 @@ impl Outlet {
         self.alerts.clear()
     }
 
-    /// What to attach to the frame at this running time: nothing if the newest report is more than `expire_ms` milliseconds
-    /// older; 0 is never.
+    /// What to attach to the frame at this running time: nothing if the newest report is more than
+    /// `expire_ms` milliseconds older; 0 is never.
     pub(super) fn latest(&self, time: Option<u64>, expire_ms: u32) -> Option<Arc<meta::Attachable>> {
         let latest = self.latest.as_ref()?;
         let age = time.map_or(0, |time| time.saturating_sub(latest.report().time()));
@@ -85,7 +86,8 @@ impl Outlet {
     }
 }
 
-/// Wall clock at `moment`, as RFC 3339 has it. `None` only where the clock stands outside of what calendars know.
+/// Wall clock at `moment`, as RFC 3339 has it. `None` only where the clock stands outside of what
+/// calendars know.
 fn utc(moment: Instant) -> Option<String> {
     let ago = i64::try_from(moment.elapsed().as_micros()).ok()?;
     let then = glib::DateTime::now_utc().ok()?.add(glib::TimeSpan::from_microseconds(-ago)).ok()?;
@@ -119,8 +121,8 @@ impl Outbox {
         self.queue().posts.extend(posts);
     }
 
-    /// Hands everything over to `post`, one after the other and without a lock. Where another thread is at it, or this one
-    /// further up its stack, that one goes on with what is here.
+    /// Hands everything over to `post`, one after the other and without a lock. Where another
+    /// thread is at it, or this one further up its stack, that one goes on with what is here.
     pub(super) fn empty(&self, mut post: impl FnMut(Post)) {
         /// Whoever posts next must not find the outbox in use for ever, should `post` panic.
         struct InUse<'a>(&'a Outbox, bool);
@@ -139,7 +141,8 @@ impl Outbox {
             let next = {
                 let mut queue = self.queue();
                 let next = queue.posts.pop_front();
-                // Under the same lock as the last look: what is pushed after it finds nobody posting.
+                // Under the same lock as the last look: what is pushed after it finds nobody
+                // posting.
                 queue.is_posting = next.is_some();
                 next
             };

@@ -65,7 +65,8 @@ const MAX_ELEMENTS: usize = 64;
 /// What makes a report the same one again.
 #[derive(PartialEq)]
 struct Seen {
-    /// Where each buffer has a line of its own. Without PTS nothing tells a copy from the next buffer.
+    /// Where each buffer has a line of its own. Without PTS nothing tells a copy from the next
+    /// buffer.
     buffer_pts: Option<Option<gst::ClockTime>>,
     pts: u64,
     run: Option<String>,

@@ -42,7 +42,8 @@ impl Location {
             "stderr" => return Ok(Self::Stderr),
             path => PathBuf::from(path),
         };
-        // `x/` can only ever be a folder. What does not exist yet, or cannot be looked at now, is left to the writer.
+        // `x/` can only ever be a folder. What does not exist yet, or cannot be looked at now, is
+        // left to the writer.
         if text.ends_with('/') {
             return Err(LocationError::Folder(path));
         }
@@ -67,7 +68,8 @@ impl std::fmt::Display for Location {
 
 pub struct Output {
     location: Location,
-    /// Keep what the file holds. True from the first opening on: opening again after trouble must lose nothing.
+    /// Keep what the file holds. True from the first opening on: opening again after trouble must
+    /// lose nothing.
     append: bool,
     /// Length in bytes at which a file is rotated; 0 for never.
     max_size: u64,
@@ -98,8 +100,8 @@ impl Output {
         Self { location, append, max_size, max_files, open: None }
     }
 
-    /// Opens a file before its first line, so that one that cannot be opened is known at once. A FIFO is left to its first line:
-    /// its reader may come later.
+    /// Opens a file before its first line, so that one that cannot be opened is known at once. A
+    /// FIFO is left to its first line: its reader may come later.
     ///
     /// # Errors
     /// If it cannot be opened.
@@ -117,8 +119,8 @@ impl Output {
     /// Writes a line, which ends with its line break, opening and rotating as needed.
     ///
     /// # Errors
-    /// If it cannot be written; then nothing of it is in the file. `TimedOut` if the reader of a pipe slept until
-    /// `give_up` said so.
+    /// If it cannot be written; then nothing of it is in the file. `TimedOut` if the reader of a
+    /// pipe slept until `give_up` said so.
     pub fn write(&mut self, line: &str, give_up: impl Fn() -> bool) -> io::Result<Written> {
         let mut written = Written::default();
         let mut open = match self.open.take() {
@@ -213,7 +215,8 @@ impl Open {
     }
 
     fn take_back(&self, size: u64, done: usize, error: io::Error) -> io::Error {
-        // Unless somebody else writes to the file too; then the half line is ended when it is opened again.
+        // Unless somebody else writes to the file too; then the half line is ended when it is
+        // opened again.
         if self.file.metadata().is_ok_and(|metadata| metadata.len() == size + done as u64) {
             let _ = self.file.set_len(size);
         }
@@ -224,7 +227,8 @@ impl Open {
     fn stream(&mut self, line: &[u8], give_up: impl Fn() -> bool) -> io::Result<()> {
         let mut done = 0;
         while done < line.len() {
-            // Standard streams are shared with other processes and so cannot be made non-blocking: ask first.
+            // Standard streams are shared with other processes and so cannot be made non-blocking:
+            // ask first.
             if !can_write(&self.file, POLL)? {
                 if give_up() {
                     return Err(io::ErrorKind::TimedOut.into());

@@ -1,4 +1,5 @@
-//! The lines on their way from the streaming thread to the writer: bounded in bytes, oldest dropped first.
+//! The lines on their way from the streaming thread to the writer: bounded in bytes, oldest dropped
+//! first.
 //!
 //! The lock is held to move a line in or out, never while anything is written.
 
@@ -10,7 +11,8 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     pub written: u64,
-    /// Lines that were never written: the queue was full, or the element stopped before they could be.
+    /// Lines that were never written: the queue was full, or the element stopped before they could
+    /// be.
     pub dropped: u64,
     pub rotations: u64,
     /// Times that writing stopped working, or fell behind until lines were dropped.
@@ -52,22 +54,24 @@ impl Queue {
         Self { max_bytes, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Never waits for the writer. True if with this line, trouble began: lines are being lost.
+    /// Never waits for the writer. True if with this line, trouble started: lines are being lost.
     pub fn push(&self, line: String) -> bool {
         let mut state = self.lock();
         state.bytes += line.len();
         state.lines.push_back(line);
         let mut lost = false;
-        // One line is kept however long it is: it may be the only one that the writer could ever get.
+        // One line is kept however long it is: it may be the only one that the writer could ever
+        // get.
         while state.bytes > self.max_bytes && state.lines.len() > 1 {
             state.drop_oldest();
             lost = true;
         }
         self.changed.notify_all();
-        lost && state.begin_trouble()
+        lost && state.start_trouble()
     }
 
-    /// Waits until everything pushed before is on the disk. False if that took longer than `timeout`.
+    /// Waits until everything pushed before is on the disk. False if that took longer than
+    /// `timeout`.
     pub fn drain(&self, timeout: Duration) -> bool {
         let mut state = self.lock();
         state.sync_wanted += 1;
@@ -80,7 +84,8 @@ impl Queue {
         done
     }
 
-    /// Tells the writer to quit once it has written what it can. False if it is stuck for longer than `timeout`.
+    /// Tells the writer to quit once it has written what it can. False if it is stuck for longer
+    /// than `timeout`.
     pub fn close(&self, timeout: Duration) -> bool {
         let mut state = self.lock();
         state.closing = true;
@@ -122,7 +127,7 @@ impl Queue {
         ended
     }
 
-    /// A line could not be written and is to be tried again. True if with it, trouble began.
+    /// A line could not be written and is to be tried again. True if with it, trouble started.
     pub fn put_back(&self, line: String) -> bool {
         let mut state = self.lock();
         state.bytes += line.len();
@@ -130,15 +135,16 @@ impl Queue {
         while state.bytes > self.max_bytes && state.lines.len() > 1 {
             state.drop_oldest();
         }
-        state.begin_trouble()
+        state.start_trouble()
     }
 
-    /// Writing failed without a line to try again. True if with it, trouble began.
+    /// Writing failed without a line to try again. True if with it, trouble started.
     pub fn failed(&self) -> bool {
-        self.lock().begin_trouble()
+        self.lock().start_trouble()
     }
 
-    /// Waits before the next try: `patient`, or only `hurried` while somebody waits for the writer. False if it is to quit.
+    /// Waits before the next try: `patient`, or only `hurried` while somebody waits for the writer.
+    /// False if it is to quit.
     pub fn pause(&self, patient: Duration, hurried: Duration) -> bool {
         let start = Instant::now();
         let hurry = |state: &State| state.sync_wanted > state.sync_done && !state.given_up;
@@ -193,10 +199,10 @@ impl State {
         }
     }
 
-    fn begin_trouble(&mut self) -> bool {
-        let began = !std::mem::replace(&mut self.trouble, true);
-        self.stats.troubles += u64::from(began);
-        began
+    fn start_trouble(&mut self) -> bool {
+        let is_new = !std::mem::replace(&mut self.trouble, true);
+        self.stats.troubles += u64::from(is_new);
+        is_new
     }
 }
 
@@ -231,7 +237,7 @@ mod tests {
         queue.push("one".into());
         queue.push("two".into());
         let Work::Line(one) = queue.next() else { panic!("no line") };
-        assert!(queue.put_back(one), "trouble begins");
+        assert!(queue.put_back(one), "trouble starts");
         let Work::Line(one) = queue.next() else { panic!("no line") };
         assert_eq!(one, "one");
         assert!(!queue.put_back(one), "it is the same trouble");

@@ -1,4 +1,5 @@
-//! The thread that writes: takes lines from the queue, tries again what fails, and reports when trouble starts and ends.
+//! The thread that writes: takes lines from the queue, tries again what fails, and reports when
+//! trouble starts and ends.
 
 use std::io;
 use std::sync::Arc;
@@ -82,8 +83,9 @@ fn run(queue: &Queue, mut output: Output, report: impl Fn(Event)) {
     }
 }
 
-/// A pipe without reader (SIGPIPE) and a file as long as `ulimit -f` allows (SIGXFSZ) then give errors. Both signals
-/// end the process otherwise: applications in C, gst-launch-1.0 among them, leave them as they are.
+/// A pipe without reader (SIGPIPE) and a file as long as `ulimit -f` allows (SIGXFSZ) then give
+/// errors. Both signals end the process otherwise: applications in C, gst-launch-1.0 among them,
+/// leave them as they are.
 fn block_signals() {
     // SAFETY: the set is initialised before it is used, and the old mask is not asked for.
     unsafe {

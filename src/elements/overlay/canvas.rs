@@ -38,8 +38,9 @@ impl Canvas {
 
 /// The form of pixels that a frame takes best.
 ///
-/// GStreamer's own blending turns RGB to YUV by one fixed matrix, limited-range BT.709. On a BT.601 frame, which all small ones
-/// are, or a full-range one the colours would be off; so for YUV frames the drawing is converted here by the frame's own colorimetry.
+/// GStreamer's own blending turns RGB to YUV by one fixed matrix, limited-range BT.709. On a BT.601
+/// frame, which all small ones are, or a full-range one the colours would be off; so for YUV frames
+/// the drawing is converted here by the frame's own colorimetry.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ink {
     /// As drawn; for RGB frames and for attached compositions.
@@ -92,8 +93,9 @@ impl Ink {
 
     /// Blends a picture of this ink into the frame.
     ///
-    /// GStreamer's blending unpacks and packs each row it touches from one edge of the frame to the other, which for the narrow
-    /// upright lines of a box is nearly all of its work. So it gets to see no more than the columns under the picture.
+    /// GStreamer's blending unpacks and packs each row it touches from one edge of the frame to the
+    /// other, which for the narrow upright lines of a box is nearly all of its work. So it gets to
+    /// see no more than the columns under the picture.
     ///
     /// # Errors
     /// If the picture cannot be read, or the frame's format cannot be blended into.
@@ -114,8 +116,9 @@ impl Ink {
             return Ok(());
         }
         let format = frame.format_info();
-        // SAFETY: the struct is plain data. The copy is used while `frame` is borrowed and mapped, and never unmapped. Each plane's
-        // pointer moves to column `left`, and the width shrinks with it, so that no row reaches further than before.
+        // SAFETY: the struct is plain data. The copy is used while `frame` is borrowed and mapped,
+        // and never unmapped. Each plane's pointer moves to column `left`, and the width shrinks
+        // with it, so that no row reaches further than before.
         unsafe {
             let mut view = std::ptr::read(frame.as_ptr());
             for plane in 0..format.n_planes() {
@@ -184,8 +187,8 @@ fn to_ayuv(mut data: Vec<u8>, red: f64, blue: f64, full_range: bool) -> Vec<u8> 
 
 /// Makes the unused byte of each pixel under `area` opaque, in formats that have one.
 ///
-/// GStreamer's blending takes that byte for alpha. Cameras and screen grabs leave it at zero, and a half-transparent plate would come
-/// out opaque.
+/// GStreamer's blending takes that byte for alpha. Cameras and screen grabs leave it at zero, and a
+/// half-transparent plate would come out opaque.
 pub fn fill_padding(frame: &mut VideoFrameRef<&mut gst::BufferRef>, area: Area) {
     let offset = match frame.format() {
         VideoFormat::Rgbx | VideoFormat::Bgrx => 3,

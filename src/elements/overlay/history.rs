@@ -44,7 +44,8 @@ impl History {
     /// Adds what `report` says and forgets what is older than `span_ns`.
     ///
     /// A track's sample is added once per window: metadata may be duplicated on its way, and in
-    /// `mode=async` several buffers carry the same report. Time that goes back means another piece of stream: all is forgotten.
+    /// `mode=async` several buffers carry the same report. Time that goes back means another piece
+    /// of stream: all is forgotten.
     pub fn push(&mut self, report: &FrameReport, span_ns: u64) {
         match self.newest {
             Some(newest) if report.pts < newest => self.clear(),

@@ -31,7 +31,8 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 const SILENCE: gst::ClockTime = gst::ClockTime::from_seconds(5);
 /// More detectors than this are not told apart: names that change without end must not cost memory.
 const DETECTORS_MAX: usize = 16;
-/// More faces than this are not drawn: nobody could read them, and a broken report must not stall the stream.
+/// More faces than this are not drawn: nobody could read them, and a broken report must not stall
+/// the stream.
 const FACES_MAX: usize = 256;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +69,8 @@ impl Default for Settings {
 /// How drawings reach the picture, decided anew for every caps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// Downstream said in its caps that it takes compositions; whether it draws them is still to be asked.
+    /// Downstream said in its caps that it takes compositions; whether it draws them is still to be
+    /// asked.
     Ask,
     Attach,
     Blend,
@@ -118,8 +120,8 @@ struct Detector {
     history: History,
 }
 
-/// A face among those of all detectors: the detector's place in [`State::detectors`], `None` for a face that nobody judged, and
-/// the track.
+/// A face among those of all detectors: the detector's place in [`State::detectors`], `None` for a
+/// face that nobody judged, and the track.
 type Key = (Option<usize>, u32);
 
 /// A face to be drawn.
@@ -291,7 +293,8 @@ fn measures(info: &VideoInfo, settings: &Settings) -> (Metrics, Pen) {
 pub struct DeepfakeOverlay {
     settings: Mutex<Settings>,
     state: Mutex<Option<State>>,
-    /// Downstream listed the caps feature but does not draw compositions: until it reconfigures, it is not offered again.
+    /// Downstream listed the caps feature but does not draw compositions: until it reconfigures, it
+    /// is not offered again.
     refused: Mutex<bool>,
     silence: Mutex<Silence>,
 }
@@ -461,7 +464,8 @@ impl ElementImpl for DeepfakeOverlay {
             let mut caps = frame::caps();
             let mut attached = caps.clone();
             for index in 0..attached.size() {
-                // System memory has to be named once there is another feature; without it these caps match nobody's.
+                // System memory has to be named once there is another feature; without it these
+                // caps match nobody's.
                 let features = gst::CapsFeatures::new([gst::CAPS_FEATURE_MEMORY_SYSTEM_MEMORY, OVERLAY_FEATURE]);
                 attached.make_mut().set_features(index, Some(features));
             }
@@ -547,7 +551,8 @@ impl BaseTransformImpl for DeepfakeOverlay {
         let info = VideoInfo::from_caps(incaps).map_err(|_| gst::loggable_error!(CAT, "No video caps: {incaps}"))?;
         let has = |caps: &gst::Caps| caps.features(0).is_some_and(|features| features.contains(OVERLAY_FEATURE));
         let way = match (has(incaps), has(outcaps)) {
-            // What came attached has to stay attached: so downstream draws compositions, or nobody does.
+            // What came attached has to stay attached: so downstream draws compositions, or nobody
+            // does.
             (true, _) => Way::Attach,
             (false, true) => Way::Ask,
             (false, false) => Way::Blend,
@@ -684,7 +689,8 @@ impl DeepfakeOverlay {
         segment.downcast_ref::<gst::ClockTime>()?.to_running_time(buffer.pts()?)
     }
 
-    /// Asks downstream, once per caps, whether it draws compositions. Caps alone do not tell: whoever takes any caps, takes this feature too.
+    /// Asks downstream, once per caps, whether it draws compositions. Caps alone do not tell:
+    /// whoever takes any caps, takes this feature too.
     fn decide_way(&self) {
         if !self.state.lock().unwrap().as_ref().is_some_and(|state| state.way == Way::Ask) {
             return;
@@ -707,7 +713,8 @@ impl DeepfakeOverlay {
 
     /// Whether `report` is more than `expire` milliseconds away from `buffer`.
     ///
-    /// Some encoders shift timestamps and segment together, so the buffer's running time counts as well as its PTS.
+    /// Some encoders shift timestamps and segment together, so the buffer's running time counts as
+    /// well as its PTS.
     fn is_expired(&self, buffer: &gst::BufferRef, report: &FrameReport, expire: u32) -> bool {
         let Some(pts) = buffer.pts() else { return false };
         if expire == 0 {

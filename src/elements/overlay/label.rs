@@ -100,7 +100,8 @@ struct Type {
 }
 
 impl Metrics {
-    /// `em` is the size of the verdict's text in pixels, `font` a Pango font description whose size is ignored.
+    /// `em` is the size of the verdict's text in pixels, `font` a Pango font description whose size
+    /// is ignored.
     pub fn new(font: &str, em: f64, parts: Parts) -> Self {
         let mut metrics = Self {
             em,
@@ -154,7 +155,8 @@ impl Metrics {
         (self.em * 0.5).round()
     }
 
-    /// Width of a head's ring, with the space after it. It stands there with the text even when the window's filling is not wanted, as it holds the mark.
+    /// Width of a head's ring, with the space after it. It stands there with the text even when the
+    /// window's filling is not wanted, as it holds the mark.
     fn ring_room(&self) -> f64 {
         self.ring + if self.parts.text { self.ring_gap() } else { 0.0 }
     }
@@ -269,7 +271,8 @@ impl Metrics {
         })
     }
 
-    /// The same label in one line: mark, verdict and score. `None` without text: then there is nothing to shorten.
+    /// The same label in one line: mark, verdict and score. `None` without text: then there is
+    /// nothing to shorten.
     pub fn compact(&self, label: &Label) -> Option<Label> {
         if !self.parts.text {
             return None;
@@ -343,7 +346,8 @@ impl Metrics {
     }
 }
 
-/// The pixel columns that a line through `points` crosses, from `left` on: each column's x, and the line's highest and lowest y in it.
+/// The pixel columns that a line through `points` crosses, from `left` on: each column's x, and the
+/// line's highest and lowest y in it.
 fn columns(points: impl Iterator<Item = (f64, f64)>, left: f64) -> Vec<(f64, f64, f64)> {
     let mut columns: Vec<(f64, f64, f64)> = Vec::new();
     let mut add = |column: f64, a: f64, b: f64| match columns.last_mut() {
@@ -390,8 +394,8 @@ impl Label {
         self.size
     }
 
-    /// The label in parts, each with its place in the label placed at `area`: the strip changes with every score, the head above
-    /// and the axis below it do not, and text is dear to draw.
+    /// The label in parts, each with its place in the label placed at `area`: the strip changes
+    /// with every score, the head above and the axis below it do not, and text is expensive to draw.
     pub fn split(self, metrics: &Metrics, area: Area) -> Vec<(Label, Area)> {
         if self.strip.is_none() {
             return vec![(self, area)];
@@ -509,7 +513,8 @@ impl Painter<'_> {
         }
         let x = left + self.metrics.ring_room();
         let right = left + self.metrics.inner_width();
-        // Two lines, together in the middle of the head: cap height and x-height, not line boxes, are what the eye centres.
+        // Two lines, together in the middle of the head: cap height and x-height, not line boxes,
+        // are what the eye centres.
         let block = em * 0.73 + em * 0.42 + small * 0.73;
         let first = (top + (head_height - block) / 2.0 + em * 0.73).round();
         let second = (top + (head_height + block) / 2.0).round();
@@ -628,7 +633,8 @@ impl Painter<'_> {
         let stroke = metrics.line();
         let x = |point: &Point| left + f64::from(point.x) / 2.0;
         let y = |height: i32| bottom - f64::from(height) / 2.0;
-        // Runs of one state, each in its colour; a run begins at the end of the run before, so that the line has no holes.
+        // Runs of one state, each in its colour; a run begins at the end of the run before, so that
+        // the line has no holes.
         let mut start = 0;
         while start < points.len() {
             let state = points[start].state;
@@ -639,7 +645,8 @@ impl Painter<'_> {
             let run = &points[start - usize::from(joins)..end];
             let color = theme::look(Some(state)).color;
             if scored {
-                // In columns of a pixel: upright boxes are many times cheaper to fill than a stroked path.
+                // In columns of a pixel: upright boxes are many times cheaper to fill than a
+                // stroked path.
                 let columns = columns(run.iter().map(|point| (x(point), y(point.y.unwrap_or(0)))), left);
                 self.source(color, 0.3);
                 for &(column, high, low) in &columns {

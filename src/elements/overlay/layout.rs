@@ -1,7 +1,7 @@
 //! Where boxes and labels go. Whole pixels, no drawing.
 //!
-//! Everything sits on even coordinates with even sizes: formats with subsampled chroma keep colour for every
-//! second pixel only, and a line between two of them would lose it.
+//! Everything sits on even coordinates with even sizes: formats with subsampled chroma keep colour
+//! for every second pixel only, and a line between two of them would lose it.
 
 use deepfake_report::FaceReport;
 
@@ -47,7 +47,8 @@ pub fn even(value: f64) -> i32 {
     (value / 2.0).round() as i32 * 2
 }
 
-/// A normalised box in pixels, cut to the frame; `None` if nothing of it can be seen, or if it is no box at all.
+/// A normalised box in pixels, cut to the frame; `None` if nothing of it can be seen, or if it is
+/// no box at all.
 pub fn face_area(face: &FaceReport, frame: Size) -> Option<Area> {
     area([face.x, face.y, face.x + face.width, face.y + face.height], frame)
 }
@@ -83,7 +84,8 @@ pub struct Wish {
     pub face: Area,
     /// Sizes of the label's forms, the preferred one first.
     pub forms: [Option<Size>; 2],
-    /// Where this face's label was in the frame before: kept if possible, labels that jump are hard to read.
+    /// Where this face's label was in the frame before: kept if possible, labels that jump are hard
+    /// to read.
     pub before: Option<Place>,
     /// Give it room even over other faces.
     pub important: bool,
@@ -97,8 +99,9 @@ pub struct Place {
     pub area: Area,
 }
 
-/// Finds a place for each label, the most important wish first: never outside the frame, never over another label, and not over
-/// another face unless the wish is important. A label that finds none is left out; its box still tells the state.
+/// Finds a place for each label, the most important wish first: never outside the frame, never over
+/// another label, and not over another face unless the wish is important. A label that finds none
+/// is left out; its box still tells the state.
 pub fn place(frame: Size, gap: i32, faces: &[Area], wishes: &[Wish]) -> Vec<Option<Place>> {
     let mut taken: Vec<Area> = Vec::with_capacity(wishes.len());
     wishes
@@ -126,7 +129,8 @@ fn candidates(frame: Size, gap: i32, wish: &Wish) -> impl Iterator<Item = Place>
     };
     let before = wish.before.and_then(move |place| at(place.form, place.side));
     let rest = (0..wish.forms.len()).flat_map(move |form| SIDES.into_iter().filter_map(move |side| at(form, side)));
-    // The place of before counts only while the form is the preferred one: a label that had to shrink may grow again.
+    // The place of before counts only while the form is the preferred one: a label that had to
+    // shrink may grow again.
     before.filter(|place| place.form == 0).into_iter().chain(rest)
 }
 

@@ -1,7 +1,8 @@
 //! The box around a face, as its four edges.
 //!
-//! Four narrow pictures instead of one as large as the face: nearly all of that one would be empty, and yet be uploaded or
-//! blended for every frame. Corners are brackets in a heavier stroke; between them runs the line of the state.
+//! Four narrow pictures instead of one as large as the face: nearly all of that one would be empty,
+//! and yet be uploaded or blended for every frame. Corners are brackets in a heavier stroke;
+//! between them runs the line of the state.
 
 use cairo::Context;
 
@@ -51,8 +52,8 @@ pub struct Stroke {
     pub pen: Pen,
 }
 
-/// The edges of the box around `face`, and where each goes. The lines' outer rims lie on the face's box, moved inwards where
-/// the frame ends.
+/// The edges of the box around `face`, and where each goes. The lines' outer rims lie on the face's
+/// box, moved inwards where the frame ends.
 pub fn strokes(face: Area, frame: Size, state: Option<State>, pen: Pen) -> Vec<(Stroke, Area)> {
     let Pen { heavy, casing, .. } = pen;
     let breadth = pen.breadth();
@@ -110,7 +111,8 @@ impl Stroke {
     fn runs(&self, line: Line) -> Vec<(i32, i32, i32)> {
         let Pen { thin, heavy, casing } = self.pen;
         let lying = matches!(self.edge, Edge::Top | Edge::Bottom);
-        // A lying edge's picture has the seam of the corner at its ends, an upright one's begins inside the corner.
+        // A lying edge's picture has the seam of the corner at its ends, an upright one's begins
+        // inside the corner.
         let (first, last) = if lying { (casing, self.length - casing) } else { (0, self.length) };
         let corner = if lying { self.corner } else { (self.corner - heavy).max(0) };
         if line == Line::Heavy || last - first <= 2 * corner {
@@ -131,7 +133,8 @@ impl Stroke {
         };
         let period: i32 = pattern.iter().sum::<i32>() * thin;
         let off = pattern.last().map_or(0, |off| off * thin);
-        // Centred, so that both ends look alike: `count` periods, the last one without its gap, with a gap before the corners.
+        // Centred, so that both ends look alike: `count` periods, the last one without its gap,
+        // with a gap before the corners.
         let count = ((end - start - off) / period).max(0);
         let mut at = start + (end - start - count * period + off) / 2;
         at &= !1;

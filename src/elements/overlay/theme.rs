@@ -1,4 +1,5 @@
-//! What each state looks like and is called: colour, line and mark, so that no meaning depends on colour alone.
+//! What each state looks like and is called: colour, line and mark, so that no meaning depends on
+//! colour alone.
 
 use deepfake_report::{Reason, State};
 

@@ -123,6 +123,13 @@ fn badge(channel: &ChannelView) -> Markup {
 fn tile(app: &App, channel: &ChannelView, now: i64) -> Markup {
     let still = app.supervisor.shared.still(&channel.id);
     let fresh = channel.state != machine::State::Paused;
+    let running = channel.state == machine::State::Running;
+    let notes = [
+        (!running).then(|| format!("for {}", length(now - channel.since))),
+        channel.reason.clone().or(channel.coverage_reason.clone()),
+        channel.retry_at.map(|retry| format!("next try in {}", length((retry - now).max(0)))),
+    ];
+    let notes: Vec<_> = notes.into_iter().flatten().collect();
     html! {
         li.tile data-id=(channel.id) data-rank=(channel.rank()) {
             a.picture href=(app.path(&format!("/channels/{}", channel.id))) {
@@ -141,11 +148,7 @@ fn tile(app: &App, channel: &ChannelView, now: i64) -> Markup {
                 @if let Some(id) = channel.incidents.get("fake") {
                     p { a href=(app.path(&format!("/incidents/{id}"))) { "Open the incident" } }
                 }
-                p.note {
-                    @if channel.state != machine::State::Running { "for " (length(now - channel.since)) }
-                    @if let Some(reason) = channel.reason.as_ref().or(channel.coverage_reason.as_ref()) { " · " (reason) }
-                    @if let Some(retry) = channel.retry_at { " · next try in " (length((retry - now).max(0))) }
-                }
+                p.note { (notes.join(" · ")) }
             }
         }
     }

@@ -152,22 +152,20 @@ impl Pipeline {
         sink.set_property("sync", ["file", "http", "https"].contains(&scheme.as_str()));
         sink.set_property("async", feed.looped);
 
-        let chain = [&queue, &convert, &detect, &sink];
         pipeline.add(&source)?;
-        pipeline.add_many(chain)?;
-        gst::Element::link_many(chain)?;
         set_source_up(&source, feed);
         let entry = pad(&queue, "sink")?;
-        source.connect_pad_added(move |_, pad| {
+        let chain = [queue, convert, detect.clone(), sink];
+        source.connect_pad_added(move |source, pad| {
             let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
             let video = caps.iter().any(|of| of.name().starts_with("video/x-raw"));
             // The first picture is watched; more of them, as of several programmes in one stream,
             // are not.
             if video
                 && !entry.is_linked()
-                && let Err(error) = pad.link(&entry)
+                && let Err(error) = join(source, &chain, pad, &entry)
             {
-                gst::warning!(gst::CAT_DEFAULT, obj = pad, "cannot link: {error}");
+                gst::element_error!(source, gst::CoreError::Negotiation, ("the picture cannot be watched: {error}"));
             }
         });
 
@@ -270,6 +268,22 @@ fn make(factory: &str) -> Result<gst::Element, gst::glib::BoolError> {
 
 fn pad(element: &gst::Element, name: &str) -> Result<gst::Pad, gst::glib::BoolError> {
     element.static_pad(name).ok_or_else(|| gst::glib::bool_error!("{} has no pad {name}", element.name()))
+}
+
+/// Puts the analysis behind the source's picture. Only now: a source that cannot be reached loads
+/// no model, and so is closed at once.
+fn join(
+    source: &gst::Element,
+    chain: &[gst::Element],
+    picture: &gst::Pad,
+    entry: &gst::Pad,
+) -> Result<(), gst::glib::BoolError> {
+    let pipeline = source.parent().and_downcast::<gst::Pipeline>();
+    let pipeline = pipeline.ok_or_else(|| gst::glib::bool_error!("the source is in no pipeline"))?;
+    pipeline.add_many(chain)?;
+    gst::Element::link_many(chain)?;
+    chain.iter().rev().try_for_each(|element| element.sync_state_with_parent())?;
+    picture.link(entry).map(drop).map_err(|error| gst::glib::bool_error!("{error}"))
 }
 
 fn set_source_up(source: &gst::Element, feed: &Feed) {

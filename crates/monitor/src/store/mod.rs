@@ -21,6 +21,8 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Something to be recorded.
+// Few wait at a time.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum Record {
     /// A span that is new or longer now.

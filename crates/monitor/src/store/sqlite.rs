@@ -78,6 +78,8 @@ fn refuse_network_file_system(folder: &Path) -> Result<()> {
         let mut found = std::mem::zeroed::<libc::statfs>();
         (libc::statfs(path.as_ptr(), &raw mut found) == 0).then_some(found)
     };
+    // The type of the number is not the same on every machine.
+    #[allow(clippy::unnecessary_cast)]
     let network = found.and_then(|found| NETWORK_FILE_SYSTEMS.iter().find(|(magic, _)| *magic == found.f_type as i64));
     match network {
         Some((_, name)) => Err(Error::Other(format!(

@@ -22,6 +22,8 @@ pub struct Heard {
     pub what: What,
 }
 
+// Few wait at a time, and most are the large ones.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum What {
     Said(FromWorker),

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! filesrc ! decodebin ! videoconvert ! [middle ! …] appsink
+//! uridecodebin        ! videoconvert ! [middle ! …] appsink
 //! ```
 //!
-//! `videoconvert` stands aside (pass-through) whenever what follows takes the decoder's format.
+//! `videoconvert` is pass-through whenever what follows takes the decoder's format. Tags pass, the orientation that
+//! phones write among them.
 
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -34,6 +36,10 @@ pub struct Decoder {
     missing: Vec<String>,
     /// Whether a video stream was found.
     linked: Arc<AtomicBool>,
+    /// Width and height of the decoder's first picture.
+    size: Arc<OnceLock<(i32, i32)>>,
+    caps: gst::Caps,
+    frames: u64,
     name: String,
 }
 
@@ -52,9 +58,31 @@ impl Decoder {
         if metadata.len() == 0 {
             bail!("{name} is empty (0 bytes)");
         }
+        // GStreamer's own message would not say why.
+        std::fs::File::open(path).with_context(|| format!("cannot open {name}"))?;
         let source = make("filesrc", "gstreamer1.0-plugins-base")?;
         source.set_property("location", path);
         let decode = make("decodebin", "gstreamer1.0-plugins-base")?;
+        Self::start(name, Some(source), decode, caps, middle)
+    }
+
+    /// As [`Self::open`], for an address; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// If GStreamer lacks a basic element, or nothing for this kind of address.
+    pub fn open_address(address: &str, name: &str, caps: &gst::Caps, middle: &[gst::Element]) -> Result<Self> {
+        let decode = make("uridecodebin", "gstreamer1.0-plugins-base")?;
+        decode.set_property("uri", address);
+        Self::start(name.to_owned(), None, decode, caps, middle)
+    }
+
+    fn start(
+        name: String,
+        source: Option<gst::Element>,
+        decode: gst::Element,
+        caps: &gst::Caps,
+        middle: &[gst::Element],
+    ) -> Result<Self> {
         // Sound is not even decoded.
         decode.set_property("caps", gst::Caps::builder("video/x-raw").any_features().build());
         decode.set_property("expose-all-streams", false);
@@ -62,8 +90,11 @@ impl Decoder {
         let sink = gst_app::AppSink::builder().caps(caps).sync(false).max_buffers(4).build();
 
         let pipeline = gst::Pipeline::new();
-        pipeline.add_many([&source, &decode, &convert])?;
-        source.link(&decode)?;
+        pipeline.add_many([&decode, &convert])?;
+        if let Some(source) = source {
+            pipeline.add(&source)?;
+            source.link(&decode)?;
+        }
         let mut last = convert.clone();
         for middle in middle {
             pipeline.add(middle)?;
@@ -73,6 +104,18 @@ impl Decoder {
         pipeline.add(&sink)?;
         last.link(&sink)?;
 
+        let size = Arc::new(OnceLock::new());
+        let entry = convert.static_pad("sink").expect("videoconvert has a sink pad");
+        let seen = size.clone();
+        entry.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            if let Some(gst::EventView::Caps(event)) = info.event().map(|event| event.view())
+                && let Some(picture) = event.caps().structure(0)
+                && let (Ok(width), Ok(height)) = (picture.get("width"), picture.get("height"))
+            {
+                let _ = seen.set((width, height));
+            }
+            gst::PadProbeReturn::Ok
+        });
         let linked = Arc::new(AtomicBool::new(false));
         let (weak, seen) = (convert.downgrade(), linked.clone());
         decode.connect_pad_added(move |_, pad| {
@@ -96,7 +139,8 @@ impl Decoder {
         });
 
         let bus = pipeline.bus().expect("a pipeline has a bus");
-        let decoder = Self { pipeline, sink, bus, missing: Vec::new(), linked, name };
+        let caps = caps.clone();
+        let decoder = Self { pipeline, sink, bus, missing: Vec::new(), linked, size, caps, frames: 0, name };
         if decoder.pipeline.set_state(gst::State::Playing).is_err() {
             let mut decoder = decoder;
             return Err(decoder.trouble().unwrap_or_else(|| anyhow!("cannot start decoding {}", decoder.name)));
@@ -107,12 +151,13 @@ impl Decoder {
     /// The next frame, `None` after the last.
     ///
     /// # Errors
-    /// [`stop::Stopped`] if the user asked to stop; else what the pipeline complains about.
+    /// [`stop::Stopped`] if the user asked to stop; else what the pipeline reports.
     pub fn next(&mut self) -> Result<Option<gst::Sample>> {
         let begin = Instant::now();
         loop {
             stop::check()?;
             if let Some(sample) = self.sink.try_pull_sample(POLL) {
+                self.frames += 1;
                 return Ok(Some(sample));
             }
             if let Some(error) = self.trouble() {
@@ -120,7 +165,10 @@ impl Decoder {
             }
             if self.sink.is_eos() {
                 if !self.linked.load(Ordering::SeqCst) {
-                    bail!("{} holds no video", self.name);
+                    bail!("{}: no video stream", self.name);
+                }
+                if self.frames == 0 {
+                    bail!("{}: its video stream holds no frame that can be decoded", self.name);
                 }
                 return Ok(None);
             }
@@ -133,6 +181,26 @@ impl Decoder {
     /// How long the clip is, where its container says so. Known once the first frame is out.
     pub fn duration(&self) -> Option<gst::ClockTime> {
         self.pipeline.query_duration::<gst::ClockTime>()
+    }
+
+    /// Whether the picture is too small or too large for what follows: GStreamer would only say "not negotiated".
+    fn wrong_size(&self) -> Option<anyhow::Error> {
+        let (width, height) = *self.size.get()?;
+        let accepted = self.caps.structure(0)?;
+        let range = |name| accepted.get::<gst::IntRange<i32>>(name).ok();
+        let (across, down) = (range("width")?, range("height")?);
+        let fits = |value: i32, range: gst::IntRange<i32>| (range.min()..=range.max()).contains(&value);
+        if fits(width, across) && fits(height, down) {
+            return None;
+        }
+        Some(anyhow!(
+            "{}: the picture is {width}×{height} pixels; accepted are {}×{} to {}×{}",
+            self.name,
+            across.min(),
+            down.min(),
+            across.max(),
+            down.max()
+        ))
     }
 
     /// The error that waits on the bus, in words.
@@ -154,6 +222,15 @@ impl Decoder {
     }
 
     fn explain(&self, error: &gst::message::Error) -> anyhow::Error {
+        if let Some(error) = self.wrong_size() {
+            return error;
+        }
+        let cause = error.error();
+        let debug = error.debug().unwrap_or_default();
+        // A decoder is missed, but only for sound.
+        if !self.linked.load(Ordering::SeqCst) && debug.contains("(audio/") && !debug.contains("(video/") {
+            return anyhow!("{}: no video stream", self.name);
+        }
         if !self.missing.is_empty() {
             return anyhow!(
                 "{}: GStreamer has no {} here; the package gstreamer1.0-libav decodes nearly everything",
@@ -161,9 +238,8 @@ impl Decoder {
                 self.missing.join(", ")
             );
         }
-        let cause = error.error();
-        // Elements of this crate say cause and mend in their message; others say more in their debug text.
-        let detail = error.debug().and_then(|debug| debug.lines().last().map(|line| line.trim().to_owned()));
+        // Elements of this crate say cause and fix in their message; others say more in their debug text.
+        let detail = debug.lines().last().map(|line| line.trim().to_owned());
         match detail {
             Some(detail) if !detail.is_empty() && !cause.message().contains(&detail) => {
                 anyhow!("{}: {} ({detail})", self.name, cause.message())
@@ -250,6 +326,6 @@ mod tests {
 
         let result = Decoder::open(&path, &any(), &[]).and_then(|mut decoder| decoder.next());
         let error = format!("{:#}", result.map(|sample| sample.is_some()).unwrap_err());
-        assert!(error.contains("sound.wav"), "{error}");
+        assert!(error.contains("sound.wav: no video stream"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! `deepfake doctor`: what works on this machine, what does not, why, and what mends it.
+//! `deepfake doctor`: what works on this machine, what does not, why, and what fixes it.
 
 use std::{
     path::{Path, PathBuf},
@@ -29,7 +29,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_long_help = AFTER)]
 pub struct Args {
-    /// Print one JSON object: ok, version, checks[] of group, name, state (ok|warning|failed), optional, detail, mend
+    /// Print one JSON object: ok, version, checks[] of group, name, state (ok|warning|failed), optional, detail, fix
     #[arg(long)]
     json: bool,
 }
@@ -54,21 +54,16 @@ struct Check {
     /// What was found, or what is wrong.
     detail: String,
     /// What to do about it; empty if nothing.
-    mend: String,
+    fix: String,
 }
 
 impl Check {
     fn ok(group: &'static str, name: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { group, name: name.into(), state: State::Ok, optional: false, detail: detail.into(), mend: String::new() }
+        Self { group, name: name.into(), state: State::Ok, optional: false, detail: detail.into(), fix: String::new() }
     }
 
-    fn failed(
-        group: &'static str,
-        name: impl Into<String>,
-        detail: impl Into<String>,
-        mend: impl Into<String>,
-    ) -> Self {
-        Self { state: State::Failed, mend: mend.into(), ..Self::ok(group, name, detail) }
+    fn failed(group: &'static str, name: impl Into<String>, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { state: State::Failed, fix: fix.into(), ..Self::ok(group, name, detail) }
     }
 
     fn optional(self) -> Self {
@@ -137,8 +132,8 @@ fn words(findings: &Findings) -> String {
         };
         let optional = if check.optional && check.state == State::Failed { " (optional)" } else { "" };
         text += &format!("  {sign} {}{optional}: {}\n", check.name, indent(&check.detail));
-        if !check.mend.is_empty() {
-            text += &format!("      → {}\n", indent(&check.mend));
+        if !check.fix.is_empty() {
+            text += &format!("      → {}\n", indent(&check.fix));
         }
     }
     text + match findings.ok {
@@ -165,7 +160,7 @@ fn scanner() -> Check {
             || plugin.filename().is_some_and(|file| file.to_string_lossy().contains("libgstdeepfake."))
     };
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("libgstdeepfake.so")));
-    let path_mend = match beside.filter(|file| file.is_file()) {
+    let how = match beside.filter(|file| file.is_file()) {
         Some(file) => format!(
             "set GST_PLUGIN_PATH={}, or `make install`; this command has the plugin built in and works without",
             file.parent().unwrap_or(Path::new(".")).display()
@@ -177,7 +172,7 @@ fn scanner() -> Check {
         }
     };
     let Some(plugin) = plugins.iter().find(ours) else {
-        return Check::failed(GROUP, "plugin", "not found by other programs (gst-launch-1.0)", path_mend)
+        return Check::failed(GROUP, "plugin", "not found by other programs (gst-launch-1.0)", how)
             .optional()
             .warning();
     };
@@ -196,8 +191,8 @@ fn scanner() -> Check {
     if version.split('-').next() == Some(env!("CARGO_PKG_VERSION")) {
         Check::ok(GROUP, "plugin", detail).optional()
     } else {
-        let mend = format!("this command is version {}: install both from one build", env!("CARGO_PKG_VERSION"));
-        Check::failed(GROUP, "plugin", detail, mend).optional().warning()
+        let fix = format!("this command is version {}: install both from one build", env!("CARGO_PKG_VERSION"));
+        Check::failed(GROUP, "plugin", detail, fix).optional().warning()
     }
 }
 
@@ -209,8 +204,8 @@ fn stock_elements() -> Vec<Check> {
             Check::ok("GStreamer", factory, format!("{what}{package}")).optional()
         }
         None => {
-            let mend = format!("apt-get install {package}");
-            Check::failed("GStreamer", factory, format!("missing: {what}"), mend).optional()
+            let fix = format!("apt-get install {package}");
+            Check::failed("GStreamer", factory, format!("missing: {what}"), fix).optional()
         }
     };
     vec![
@@ -232,11 +227,11 @@ fn onnx_runtime() -> (Check, bool) {
     }
 }
 
-/// An error of ours ends with its mend, on a line of its own where the cause is long.
+/// An error of ours ends with its fix, on a line of its own where the cause is long.
 fn broken(group: &'static str, name: impl Into<String>, error: &dyn std::error::Error) -> Check {
     let text = error.to_string();
-    let (detail, mend) = text.rsplit_once('\n').or_else(|| text.split_once(". ")).unwrap_or((&text, ""));
-    Check::failed(group, name, detail, mend)
+    let (detail, fix) = text.rsplit_once('\n').or_else(|| text.split_once(". ")).unwrap_or((&text, ""));
+    Check::failed(group, name, detail, fix)
 }
 
 /// Every installed model, and the smallest graph of the default one, to try devices with.
@@ -271,7 +266,35 @@ fn models(default: &str, runtime_works: bool) -> (Vec<Check>, Option<PathBuf>) {
 }
 
 fn about(package: &ModelPackage) -> String {
-    format!("{}, {}, in {}", package.full_name(), package.licence, package.dir.display())
+    let (licence, commercial) = licence(&std::fs::read_to_string(package.dir.join("model.toml")).unwrap_or_default());
+    let commercial = match commercial {
+        Some(true) => "commercial use allowed",
+        Some(false) => "commercial use NOT allowed",
+        None => "whether commercial use is allowed is not stated",
+    };
+    format!("{}, in {}\nlicence: {commercial} ({licence})", package.full_name(), package.dir.display())
+}
+
+/// A model's licence in words, and whether its weights may be used commercially, from the text of its `model.toml`: from the
+/// table `[licence]` where there is one, else from the words of `[model] licence`.
+fn licence(description: &str) -> (String, Option<bool>) {
+    const NO: [&str; 5] = ["research", "non-commercial", "noncommercial", "not commercial", "-nc"];
+    const YES: [&str; 5] = ["mit", "apache-2.0", "bsd", "cc0", "public domain"];
+    let table: toml::Table = description.parse().unwrap_or_default();
+    let text = |value: Option<&toml::Value>| value.and_then(toml::Value::as_str).unwrap_or_default().to_owned();
+    let own = table.get("licence");
+    let commercial = own.and_then(|own| own.get("commercial")).and_then(toml::Value::as_bool);
+    let mut words = text(own.and_then(|own| own.get("name").or_else(|| own.get("text"))));
+    if words.is_empty() {
+        words = text(table.get("model").and_then(|model| model.get("licence")));
+    }
+    if words.is_empty() {
+        words = "none is named".into();
+    }
+    let lower = words.to_lowercase();
+    let has = |of: &[&str]| of.iter().any(|word| lower.contains(word));
+    let said = if has(&NO) { Some(false) } else { has(&YES).then_some(true) };
+    (words, commercial.or(said))
 }
 
 /// Loads a model, which checks it against its graphs, and runs it on a grey face.
@@ -346,8 +369,8 @@ fn detector(runtime_works: bool) -> (Check, Option<PathBuf>) {
 fn devices(graph: Option<&Path>) -> Vec<Check> {
     const GROUP: &str = "Devices";
     let Some(graph) = graph else {
-        let mend = "`make deps` fetches the face detector";
-        return vec![Check::failed(GROUP, "all", "no graph is installed that they could be tried with", mend)];
+        let fix = "`make deps` fetches the face detector";
+        return vec![Check::failed(GROUP, "all", "no graph is installed that they could be tried with", fix)];
     };
     let try_one = |device: Device| {
         let began = Instant::now();
@@ -358,7 +381,7 @@ fn devices(graph: Option<&Path>) -> Vec<Check> {
                 device.as_str(),
                 format!("works (session made in {:.1} s)", began.elapsed().as_secs_f64()),
             ),
-            Err(InferenceError::Device { cause, .. }) => Check::failed(GROUP, device.as_str(), cause, mend(device)),
+            Err(InferenceError::Device { cause, .. }) => Check::failed(GROUP, device.as_str(), cause, fix(device)),
             Err(error) => broken(GROUP, device.as_str(), &error),
         };
         if device == Device::Cpu { check } else { check.optional() }
@@ -366,7 +389,7 @@ fn devices(graph: Option<&Path>) -> Vec<Check> {
     Device::ALL.into_iter().map(try_one).collect()
 }
 
-fn mend(device: Device) -> &'static str {
+fn fix(device: Device) -> &'static str {
     match device {
         Device::Cpu => "install another build of ONNX Runtime: `make deps`",
         Device::Cuda => {
@@ -439,5 +462,20 @@ fn pipeline() -> Check {
     match run() {
         Ok(detail) => Check::ok("Pipeline", "deepfakedetect", detail),
         Err(error) => Check::failed("Pipeline", "deepfakedetect", format!("{error:#}"), "see the crosses above"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whether_a_model_may_be_used_commercially_is_read_from_its_table_or_its_words() {
+        let of = |text: &str| licence(text).1;
+        assert_eq!(of("[model]\nlicence = \"Weights: for research only\"\n"), Some(false));
+        assert_eq!(of("[model]\nlicence = \"Apache-2.0\"\n"), Some(true));
+        assert_eq!(of("[model]\nlicence = \"ask the author\"\n"), None);
+        assert_eq!(of("[model]\nlicence = \"MIT\"\n[licence]\ncommercial = false\n"), Some(false));
+        assert_eq!(licence(""), ("none is named".into(), None));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{ffi::CString, fs, io::Write, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// The program that runs, also after another build has taken its place on the disk: hours of work must not end by that.
 pub const THIS_PROGRAM: &str = "/proc/self/exe";
@@ -16,6 +16,23 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(&partial, bytes)
         .and_then(|()| fs::rename(&partial, path))
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Keeps a second `deepfake COMMAND` out of a folder for as long as the file lives.
+///
+/// # Errors
+/// If one is at work in there, or the folder cannot be written to; `option` is what chooses the folder.
+pub fn lock(folder: &Path, command: &str, option: &str) -> Result<fs::File> {
+    let path = folder.join(".lock");
+    let file = fs::File::create(&path).with_context(|| format!("cannot write into {}", folder.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => bail!(
+            "another `deepfake {command}` is writing into {}; wait for it, or choose another {option}",
+            folder.display()
+        ),
+        Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
 }
 
 /// Prints to stdout. A reader that has gone (`deepfake … | head`) is no fault.

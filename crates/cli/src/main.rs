@@ -2,21 +2,24 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`doctor`], [`extract`], [`evaluate`] | one subcommand each |
-//! | [`clips`] | which clips to work on |
-//! | [`decode`], [`frames`] | a clip's frames, and what the analysis sees of them |
-//! | [`pool`] | worker processes |
+//! | [`doctor`], [`scan`], [`extract`], [`evaluate`] | one subcommand each |
+//! | [`clips`] | which labelled clips to work on |
+//! | [`decode`], [`frames`], [`detector`] | a clip's frames, what the analysis sees of them, the element |
+//! | [`pool`], [`journal`] | worker processes, and what they have done already |
 //! | [`stop`], [`progress`], [`files`] | Ctrl-C, the progress bar, the disk |
 
 mod clips;
 mod decode;
+mod detector;
 mod doctor;
 mod evaluate;
 mod extract;
 mod files;
 mod frames;
+mod journal;
 mod pool;
 mod progress;
+mod scan;
 mod stop;
 
 use std::process::ExitCode;
@@ -27,7 +30,9 @@ use clap::{Parser, Subcommand};
 const AFTER: &str = "\
 Examples:
   deepfake doctor
-      Say what works on this machine, and how to mend what does not.
+      Say what works on this machine, and how to fix what does not.
+  deepfake scan --report report clip.mp4
+      Say of each face in a video whether it looks fake; pages to look at go to report/.
   deepfake evaluate --clips clips.csv --split test --out results
       Score labelled clips through the real pipeline; figures and plots go to results/.
   deepfake extract --clips clips.csv --split train --size 192 --margin 1.6 --out crops
@@ -48,6 +53,8 @@ struct Cli {
 enum Command {
     /// Check this machine: GStreamer, plugin, ONNX Runtime, devices, models; says what to do about each fault
     Doctor(doctor::Args),
+    /// Say of each face in videos, of which nothing is known, whether it looks fake: a table, JSON or pages
+    Scan(scan::Args),
     /// Cut face crops out of labelled clips, by the code that runs live, for training
     Extract(extract::Args),
     /// Score labelled clips through the real pipeline: figures, plots and a score per clip
@@ -84,6 +91,7 @@ fn run(command: Command) -> Result<ExitCode> {
     gstdeepfake::plugin_register_static().context("the plugin cannot be registered")?;
     match command {
         Command::Doctor(_) => unreachable!("dealt with above"),
+        Command::Scan(args) => return scan::run(args),
         Command::Extract(args) => extract::run(args)?,
         Command::Evaluate(args) => evaluate::run(args)?,
         Command::Worker => pool::worker()?,

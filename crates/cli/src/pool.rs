@@ -23,23 +23,35 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{evaluate, extract, files, stop};
+use crate::{evaluate, extract, files, scan, stop};
 
 /// What a worker is told before its first job.
 #[derive(Serialize, Deserialize)]
 pub enum Setup {
     Extract(extract::Setup),
     Evaluate(evaluate::Setup),
+    Scan(scan::Setup),
 }
 
 /// A worker's answer to one line.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Answer<T> {
+    /// How far this job is; another answer follows.
+    At(At),
     Done(T),
     /// This job failed; the next may succeed.
     Failed(String),
     /// No job can succeed: ONNX Runtime is missing, the disk is full.
     Hopeless(String),
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct At {
+    /// Part of the job that is done, 0..1; 0 where nobody knows.
+    pub part: f64,
+    /// Seconds of video that are done.
+    pub seconds: f64,
 }
 
 /// An error after which trying other clips is of no use.
@@ -57,6 +69,21 @@ pub fn run<J, R>(
     jobs: &[J],
     workers: usize,
     mut finished: impl FnMut(usize, Result<R, String>) -> Result<()>,
+) -> Result<()>
+where
+    J: Serialize + Sync,
+    R: DeserializeOwned + Send,
+{
+    run_watched(setup, jobs, workers, &mut finished, &mut |_, _| {})
+}
+
+/// As [`run`]; `at` is told how far each job is.
+pub fn run_watched<J, R>(
+    setup: &Setup,
+    jobs: &[J],
+    workers: usize,
+    finished: &mut dyn FnMut(usize, Result<R, String>) -> Result<()>,
+    at: &mut dyn FnMut(usize, At),
 ) -> Result<()>
 where
     J: Serialize + Sync,
@@ -82,6 +109,10 @@ where
         drop(sender);
         for (index, answer) in results {
             let result = match answer {
+                Answer::At(part) => {
+                    at(index, part);
+                    Ok(())
+                }
                 Answer::Done(result) => finished(index, Ok(result)),
                 Answer::Failed(reason) => finished(index, Err(reason)),
                 Answer::Hopeless(reason) => Err(anyhow!(reason)),
@@ -137,27 +168,32 @@ impl Worker {
         inputs.open.push((child.id(), input.clone()));
         drop(inputs);
         let mut worker = Self { child, input, output };
-        match worker.ask::<()>(setup) {
-            Ok(Answer::Done(())) => Ok(Some(worker)),
+        match worker.ask::<()>(setup, &mut |_| {}) {
+            Ok(Answer::Done(()) | Answer::At(_)) => Ok(Some(worker)),
             Ok(Answer::Failed(reason) | Answer::Hopeless(reason)) => bail!(reason),
             Err(_) if stop::check().is_err() => Ok(None),
             Err(error) => Err(error).context("a worker process did not start"),
         }
     }
 
-    /// Sends a line and waits for its answer.
-    fn ask<R: DeserializeOwned>(&mut self, line: &str) -> Result<Answer<R>> {
+    /// Sends a line and waits for its answer; `at` is told how far it is meanwhile.
+    fn ask<R: DeserializeOwned>(&mut self, line: &str, at: &mut dyn FnMut(At)) -> Result<Answer<R>> {
         match &mut *self.input.lock().unwrap() {
             Some(input) => writeln!(input, "{line}")?,
             None => bail!("stopped"),
         }
-        let mut answer = String::new();
-        self.output.read_line(&mut answer)?;
-        if answer.is_empty() {
-            let status = self.child.wait()?;
-            bail!("the worker process ended in the midst of it ({status})");
+        loop {
+            let mut answer = String::new();
+            self.output.read_line(&mut answer)?;
+            if answer.is_empty() {
+                let status = self.child.wait()?;
+                bail!("the worker process ended in the middle of it ({status})");
+            }
+            match serde_json::from_str(&answer).with_context(|| format!("a worker answered {:?}", answer.trim_end()))? {
+                Answer::At(part) => at(part),
+                answer => return Ok(answer),
+            }
         }
-        serde_json::from_str(&answer).with_context(|| format!("a worker answered {:?}", answer.trim_end()))
     }
 }
 
@@ -184,7 +220,9 @@ fn serve<J: Serialize, R: DeserializeOwned>(
             worker = Worker::start(setup, inputs)?;
         }
         let Some(alive) = &mut worker else { return Ok(()) };
-        let answer = alive.ask(&serde_json::to_string(job)?);
+        let answer = alive.ask(&serde_json::to_string(job)?, &mut |at| {
+            let _ = sender.send((index, Answer::At(at)));
+        });
         if inputs.lock().unwrap().closed {
             // A job that got through in the last moment still counts.
             if let Ok(done @ Answer::Done(_)) = answer {
@@ -218,10 +256,13 @@ pub fn worker() -> Result<()> {
 
     let Ok(setup) = lines.recv() else { return Ok(()) };
     match serde_json::from_str(&setup).context("the first line is no set-up; `deepfake worker` is started by others")? {
-        Setup::Extract(setup) => work(extract::Extractor::new(setup), &lines, &mut answers, extract::Extractor::clip),
-        Setup::Evaluate(setup) => {
-            work(evaluate::Scorer::new(setup), &lines, &mut answers, |scorer, clip: &PathBuf| scorer.clip(clip))
+        Setup::Extract(setup) => {
+            work(extract::Extractor::new(setup), &lines, &mut answers, |extractor, job, _| extractor.clip(job))
         }
+        Setup::Evaluate(setup) => {
+            work(evaluate::Scorer::new(setup), &lines, &mut answers, |scorer, clip: &PathBuf, _| scorer.clip(clip))
+        }
+        Setup::Scan(setup) => work(scan::Judge::new(setup), &lines, &mut answers, |judge, job, at| judge.file(job, at)),
     }
 }
 
@@ -229,7 +270,7 @@ fn work<S, J: DeserializeOwned, R: Serialize>(
     state: Result<S>,
     lines: &mpsc::Receiver<String>,
     answers: &mut impl Write,
-    mut one: impl FnMut(&mut S, &J) -> Result<R>,
+    mut one: impl FnMut(&mut S, &J, &mut dyn FnMut(At)) -> Result<R>,
 ) -> Result<()> {
     let mut state = match state {
         Ok(state) => {
@@ -239,7 +280,11 @@ fn work<S, J: DeserializeOwned, R: Serialize>(
         Err(error) => return say(answers, &Answer::<()>::Hopeless(format!("{error:#}"))),
     };
     for line in lines {
-        let answer = match one(&mut state, &serde_json::from_str(&line)?) {
+        let result = one(&mut state, &serde_json::from_str(&line)?, &mut |at| {
+            // A parent that is gone is noticed when the answer is written.
+            let _ = say(answers, &Answer::<R>::At(at));
+        });
+        let answer = match result {
             Ok(result) => Answer::Done(result),
             Err(error) if error.is::<Hopeless>() => Answer::Hopeless(format!("{error:#}")),
             Err(error) => Answer::Failed(format!("{error:#}")),

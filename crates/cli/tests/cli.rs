@@ -93,7 +93,9 @@ fn json(text: &str) -> serde_json::Value {
 
 #[test]
 fn help_teaches_every_command_with_an_example() {
-    for command in [&["--help"][..], &["doctor", "--help"], &["extract", "--help"], &["evaluate", "--help"]] {
+    for command in
+        [&["--help"][..], &["doctor", "--help"], &["extract", "--help"], &["evaluate", "--help"], &["scan", "--help"]]
+    {
         let help = text(&succeeds(command));
         assert!(help.contains("Examples:\n  deepfake "), "{help}");
         assert!(!help.contains("worker"), "the workers' door is not for users: {help}");
@@ -193,11 +195,11 @@ fn doctor_says_which_file_other_programs_load_the_plugin_from() {
     std::fs::write(&file, &bytes[..4096]).unwrap();
     let broken = plugin(&plugins);
     assert_eq!(broken["state"], "failed", "{broken}");
-    assert!(!broken["mend"].as_str().unwrap().is_empty(), "{broken}");
+    assert!(!broken["fix"].as_str().unwrap().is_empty(), "{broken}");
 }
 
 #[test]
-fn doctor_without_onnx_runtime_fails_and_says_how_to_mend_it() {
+fn doctor_without_onnx_runtime_fails_and_says_how_to_fix_it() {
     let output = deepfake(&["doctor"]).env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let words = text(&output);
@@ -218,7 +220,7 @@ fn doctor_says_of_each_device_why_it_does_not_work() {
     assert_eq!(names, ["cpu", "cuda", "tensorrt", "openvino"]);
     assert_eq!(devices[0]["state"], "ok");
     for device in devices.iter().filter(|device| device["state"] == "failed") {
-        assert!(!device["detail"].as_str().unwrap().is_empty() && !device["mend"].as_str().unwrap().is_empty());
+        assert!(!device["detail"].as_str().unwrap().is_empty() && !device["fix"].as_str().unwrap().is_empty());
     }
 }
 

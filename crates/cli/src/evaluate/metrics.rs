@@ -7,7 +7,7 @@ use serde::Serialize;
 /// Draws of the bootstrap.
 const DRAWS: usize = 2000;
 /// Groups from which on an interval is given.
-const LEAST_GROUPS: usize = 5;
+const MIN_GROUPS: usize = 5;
 /// Any number would do; it is fixed so that the same scores give the same interval.
 const SEED: u64 = 0x00DE_EBFA_4E00;
 /// Bins of the reliability diagram and of the expected calibration error.
@@ -237,7 +237,7 @@ fn weighted_auc(scored: &[Scored], order: &[usize], weights: &[f64]) -> Option<f
 /// 95 % interval of what `figure` makes of the clips' weights (how often each was drawn), as [`auc_interval`] tells.
 fn interval(scored: &[Scored], figure: impl Fn(&[f64]) -> Option<f64>) -> Option<(f64, f64)> {
     let groups = by_group(scored);
-    if groups.len() < LEAST_GROUPS {
+    if groups.len() < MIN_GROUPS {
         return None;
     }
     let mut random = SplitMix(SEED);

@@ -2,14 +2,13 @@
 
 mod compare;
 mod degrade;
-mod metrics;
+pub mod metrics;
 mod plots;
 mod results;
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{BufRead, BufReader, Write},
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -20,10 +19,21 @@ use gst::prelude::*;
 use gstdeepfake::elements::frame;
 use serde::{Deserialize, Serialize};
 
-use crate::{clips, decode::Decoder, files, pool, progress::Progress};
+use crate::{
+    clips,
+    decode::Decoder,
+    detector::{Detector, Warm},
+    files,
+    journal::Journal,
+    pool,
+    progress::Progress,
+};
 use compare::{Cost, Degraded, Pool, Run};
 use degrade::Degradation;
 use metrics::{logit, sigmoid};
+
+/// Name of the journal in the folder of results.
+const JOURNAL: &str = ".scores.partial";
 
 const AFTER: &str = "\
 Each clip goes through filesrc ! decodebin ! deepfakedetect mode=sync, as in any application. A face's score is the mean
@@ -94,9 +104,8 @@ pub struct Args {
 /// What a worker process is told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
-    model: String,
-    device: String,
-    detector: Option<PathBuf>,
+    #[serde(flatten)]
+    detector: Detector,
     degradation: Option<Degradation>,
 }
 
@@ -263,7 +272,10 @@ fn subjects(args: &Args) -> Result<Vec<Subject>> {
         let subject = Subject {
             name: unique(&package.full_name(), |other| &other.name),
             folder: unique(&package.name.replace('/', "-"), |other| &other.folder),
-            setup: Setup { model, device: args.device.clone(), detector: detector.clone(), degradation: None },
+            setup: Setup {
+                detector: Detector { model, device: args.device.clone(), detector: detector.clone() },
+                degradation: None,
+            },
             cost: Cost::measure(&package, &options)?,
             package,
             peer,
@@ -280,10 +292,10 @@ fn score(
     degradation: Option<Degradation>,
     out: &Path,
     workers: usize,
-) -> Result<(Vec<Outcome>, Journal)> {
+) -> Result<(Vec<Outcome>, Journal<Outcome>)> {
     fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
     let setup = Setup { degradation, ..subject.setup.clone() };
-    let mut journal = Journal::open(out, &fingerprint(&setup, &subject.package)?)?;
+    let mut journal = Journal::open(out.join(JOURNAL), &fingerprint(&setup, &subject.package)?)?;
     let mut outcomes: Vec<Option<Outcome>> = clips.iter().map(|clip| journal.known(&clip.file, &clip.path)).collect();
     let todo: Vec<usize> = (0..clips.len()).filter(|index| outcomes[*index].is_none()).collect();
     let name = degradation.map_or(subject.name.clone(), |degradation| format!("{}, {degradation}", subject.name));
@@ -320,7 +332,7 @@ fn score(
 }
 
 /// The model as the element takes it: a folder by its full path, so that it does not depend on where one stands.
-fn model(given: Option<&str>) -> Result<String> {
+pub fn model(given: Option<&str>) -> Result<String> {
     let Some(given) = given else {
         let element = gst::ElementFactory::make("deepfakedetect").build().context("the plugin is not registered")?;
         return Ok(element.property("model"));
@@ -334,60 +346,11 @@ fn model(given: Option<&str>) -> Result<String> {
 }
 
 /// Scores depend on all of this: results of a stopped run are taken over only if it is the same.
-fn fingerprint(setup: &Setup, package: &ModelPackage) -> Result<String> {
+pub fn fingerprint(setup: &impl Serialize, package: &ModelPackage) -> Result<String> {
     // The description holds the checksums of the weights.
     let description = fs::read_to_string(package.dir.join("model.toml"))?;
     let program = fs::metadata(files::THIS_PROGRAM)?;
     Ok(serde_json::to_string(&(setup, description, program.len(), program.modified()?))?)
-}
-
-/// Outcomes of clips as they come, so that a stopped run need not do them again.
-struct Journal {
-    path: PathBuf,
-    file: File,
-    known: BTreeMap<String, (u64, Outcome)>,
-}
-
-impl Journal {
-    const NAME: &str = ".scores.partial";
-
-    /// Takes up the journal of a run with the same fingerprint, or begins a new one.
-    fn open(out: &Path, fingerprint: &str) -> Result<Self> {
-        let path = out.join(Self::NAME);
-        let mut known = BTreeMap::new();
-        if let Ok(old) = File::open(&path) {
-            let mut lines = BufReader::new(old).lines().map_while(Result::ok);
-            if lines.next().as_deref() == Some(fingerprint) {
-                // The last line may be cut off.
-                known.extend(lines.map_while(|line| serde_json::from_str::<(String, (u64, Outcome))>(&line).ok()));
-            }
-        }
-        let mut text = format!("{fingerprint}\n");
-        for entry in &known {
-            text += &(serde_json::to_string(&entry)? + "\n");
-        }
-        files::write(&path, text.as_bytes())?;
-        let file = File::options().append(true).open(&path);
-        Ok(Self { file: file.with_context(|| format!("cannot write {}", path.display()))?, path, known })
-    }
-
-    fn known(&self, name: &str, clip: &Path) -> Option<Outcome> {
-        let (bytes, outcome) = self.known.get(name)?;
-        (size(clip) == *bytes).then(|| outcome.clone())
-    }
-
-    fn add(&mut self, name: &str, clip: &Path, outcome: &Outcome) -> Result<()> {
-        let line = serde_json::to_string(&(name, (size(clip), outcome)))? + "\n";
-        self.file.write_all(line.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))
-    }
-
-    fn remove(self) -> Result<()> {
-        fs::remove_file(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
-    }
-}
-
-fn size(path: &Path) -> u64 {
-    path.metadata().map_or(0, |metadata| metadata.len())
 }
 
 /// Scores clips, one after the other, in a worker process.
@@ -395,42 +358,25 @@ pub struct Scorer {
     setup: Setup,
     fake: f64,
     authentic: f64,
-    /// A started element that no clip passes: it keeps the inference sessions alive from one clip to the next.
-    warm: gst::Element,
-}
-
-impl Drop for Scorer {
-    fn drop(&mut self) {
-        let _ = self.warm.set_state(gst::State::Null);
-    }
+    _warm: Warm,
 }
 
 impl Scorer {
     /// Starts an element with the model once, so that what makes every clip fail is told at once.
     pub fn new(setup: Setup) -> Result<Self> {
-        let calibration = ModelPackage::find(&setup.model)?.calibration;
-        let scorer = Self {
-            warm: element(&setup)?,
+        let calibration = ModelPackage::find(&setup.detector.model)?.calibration;
+        Ok(Self {
+            _warm: setup.detector.warm()?,
             setup,
             fake: calibration.fake_threshold.into(),
             authentic: calibration.authentic_threshold.into(),
-        };
-        let bus = gst::Bus::new();
-        scorer.warm.set_bus(Some(&bus));
-        let started = scorer.warm.set_state(gst::State::Paused);
-        if let Some(message) = bus.pop_filtered(&[gst::MessageType::Error])
-            && let gst::MessageView::Error(error) = message.view()
-        {
-            bail!("{}", error.error().message());
-        }
-        started.context("deepfakedetect does not start")?;
-        Ok(scorer)
+        })
     }
 
     /// Scores one clip.
     pub fn clip(&mut self, path: &Path) -> Result<Outcome> {
         let worse = self.setup.degradation.as_ref().map(Degradation::element).transpose()?;
-        let middle: Vec<_> = worse.into_iter().chain([element(&self.setup)?]).collect();
+        let middle: Vec<_> = worse.into_iter().chain([self.setup.detector.element()?]).collect();
         let mut decoder = Decoder::open(path, &frame::caps(), &middle)?;
         let mut tally = Tally::default();
         while let Some(sample) = decoder.next()? {
@@ -440,20 +386,6 @@ impl Scorer {
         }
         Ok(tally.outcome(self.fake, self.authentic))
     }
-}
-
-fn element(setup: &Setup) -> Result<gst::Element> {
-    let mut element = gst::ElementFactory::make("deepfakedetect")
-        .property_from_str("mode", "sync")
-        .property_from_str("device", &setup.device)
-        .property("require-device", setup.device != "auto")
-        .property("model", &setup.model)
-        .property("threads", 1u32)
-        .property_from_str("on-error", "fail");
-    if let Some(file) = &setup.detector {
-        element = element.property("face-detector", file.to_string_lossy().into_owned());
-    }
-    element.build().context("deepfakedetect cannot be made")
 }
 
 /// What the reports of one clip add up to.
@@ -651,30 +583,5 @@ mod tests {
         let outcome = tally(vec![vec![small]]);
         assert_eq!((outcome.score, outcome.state), (None, Some(State::Rejected)));
         assert_eq!(outcome.reason, "too-small");
-    }
-
-    #[test]
-    fn a_journal_is_taken_up_only_by_the_same_run_and_the_same_clip() {
-        let folder = tempfile::tempdir().unwrap();
-        let clip = folder.path().join("a.mp4");
-        fs::write(&clip, "12345").unwrap();
-        let outcome =
-            Outcome { score: Some(0.1 + 0.2), faces: 1, windows: 2, failed: false, ..Outcome::failed(String::new()) };
-        let mut journal = Journal::open(folder.path(), "one").unwrap();
-        journal.add("a", &clip, &outcome).unwrap();
-        journal.file.write_all(b"[\"b\",[5,{\"sco").unwrap();
-
-        let mut journal = Journal::open(folder.path(), "one").unwrap();
-        assert_eq!(journal.known("a", &clip), Some(outcome.clone()));
-        assert_eq!(journal.known("b", &clip), None);
-        journal.add("b", &clip, &outcome).unwrap();
-        let journal = Journal::open(folder.path(), "one").unwrap();
-        assert_eq!(journal.known("b", &clip), Some(outcome));
-        fs::write(&clip, "123456").unwrap();
-        assert_eq!(journal.known("a", &clip), None, "another file under the same name");
-        let journal = Journal::open(folder.path(), "two").unwrap();
-        assert_eq!(journal.known("b", &clip), None);
-        journal.remove().unwrap();
-        assert!(!folder.path().join(Journal::NAME).exists());
     }
 }

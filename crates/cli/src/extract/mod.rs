@@ -4,7 +4,7 @@ mod sequence;
 
 use std::{
     collections::{BTreeMap, HashMap, btree_map::Entry},
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -223,7 +223,7 @@ pub fn run(args: Args) -> Result<()> {
     let out = &args.out;
     fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
     let out = &out.canonicalize().with_context(|| format!("cannot use the folder {}", out.display()))?;
-    let _lock = lock(out)?;
+    let _lock = files::lock(out, "extract", "--out")?;
     let partial = out.join(".partial");
     // Whatever an earlier run left half done.
     if partial.exists() {
@@ -313,19 +313,6 @@ fn folder_names(clips: &[Clip]) -> HashMap<String, String> {
         clip.file.trim_start_matches(['/', '.']).replace('_', "__").replace('/', "_")
     };
     clips.iter().map(|clip| (clip.file.clone(), name(clip))).collect()
-}
-
-/// Keeps a second run out of the folder for as long as the file lives.
-fn lock(out: &Path) -> Result<File> {
-    let path = out.join(".lock");
-    let file = File::create(&path).with_context(|| format!("cannot write into {}", out.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => {
-            bail!("another `deepfake extract` is writing into {}; wait for it, or choose another --out", out.display())
-        }
-        Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
-    }
 }
 
 /// Whether the clip's folder is whole and was made from this file with these settings.
@@ -651,10 +638,10 @@ mod tests {
     #[test]
     fn a_folder_is_locked_for_a_second_run() {
         let folder = tempfile::tempdir().unwrap();
-        let first = lock(folder.path()).unwrap();
-        assert!(lock(folder.path()).unwrap_err().to_string().contains("another"));
+        let first = files::lock(folder.path(), "extract", "--out").unwrap();
+        assert!(files::lock(folder.path(), "extract", "--out").unwrap_err().to_string().contains("another"));
         drop(first);
-        lock(folder.path()).unwrap();
+        files::lock(folder.path(), "extract", "--out").unwrap();
     }
 
     #[test]

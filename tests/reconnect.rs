@@ -112,7 +112,7 @@ fn rtsp_connects_again_to_a_server_that_was_away_or_ended_the_stream() {
     let _server = Server::new(&stage.clip(), port);
     // The clip has an end, which for a camera is a disconnect.
     for _ in 0..2 {
-        lines.wait_for(10);
+        lines.wait_for(1);
         script.wait_until_it_says("rtsp.sh: the other side has ended the stream");
         script.wait_until_it_says("rtsp.sh: starting again in 1 s");
         lines.drain();
@@ -131,13 +131,13 @@ fn rtsp_says_that_a_server_has_stalled_and_connects_again() {
     let mut command = stage.script("rtsp.sh");
     command.args(["--retry", "1", "--timeout", "2", "--sink", "fakesink", "--log"]).arg(&log).arg(&url);
     let mut script = Running::start(command.stdout(Stdio::null()));
-    lines.wait_for(5);
+    lines.wait_for(2);
     signal(&server.0, libc::SIGSTOP);
     script.wait_until_it_says("rtsp.sh: nothing has come from the other side for 2 s");
     script.wait_until_it_says("rtsp.sh: starting again in 1 s");
     lines.drain();
     signal(&server.0, libc::SIGCONT);
-    lines.wait_for(5);
+    lines.wait_for(2);
     // Ended while nobody answers, too.
     signal(&server.0, libc::SIGSTOP);
     script.end(folder.path());
@@ -178,7 +178,7 @@ fn srt_takes_the_next_sender_when_one_has_ended() {
     for _ in 0..2 {
         script.wait_until_it_plays();
         let mut sender = Killed(sender(&stage, &format!("srt://127.0.0.1:{port}"), 60, false).spawn().unwrap());
-        lines.wait_for(5);
+        lines.wait_for(2);
         assert!(sender.0.wait().unwrap().success());
         script.wait_until_it_says("srt.sh: the other side has ended the stream");
         lines.drain();
@@ -200,7 +200,7 @@ fn srt_finds_the_picture_behind_the_sound() {
     let mut script = Running::start(&mut command);
     script.wait_until_it_plays();
     let _sender = Killed(sender(&stage, &format!("srt://127.0.0.1:{port}"), 100_000, true).spawn().unwrap());
-    lines.wait_for(5);
+    lines.wait_for(2);
     script.end(folder.path());
 }
 
@@ -220,12 +220,12 @@ fn srt_says_that_a_server_has_stalled_and_calls_again() {
     let server = Killed(server.spawn().unwrap());
     let options = ["--retry", "1", "--timeout", "2"];
     let mut script = Running::start(&mut srt_script(&stage, &log, &options, &format!("srt://127.0.0.1:{port}")));
-    lines.wait_for(5);
+    lines.wait_for(2);
     signal(&server.0, libc::SIGSTOP);
     script.wait_until_it_says("srt.sh: nothing has come from the other side for 2 s");
     script.wait_until_it_says("srt.sh: starting again in 1 s");
     lines.drain();
     signal(&server.0, libc::SIGCONT);
-    lines.wait_for(5);
+    lines.wait_for(2);
     script.end(folder.path());
 }

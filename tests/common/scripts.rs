@@ -150,13 +150,20 @@ pub fn logged(path: &Path) -> Vec<FrameReport> {
     reports(&fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
 
-/// One face was followed and scored all along.
+/// One face was followed all along, and scored.
 #[track_caller]
 pub fn assert_one_face(reports: &[FrameReport]) {
+    assert_one_face_is_followed(reports);
+    let is_scored = |report: &FrameReport| report.faces.iter().any(|face| face.score.is_some());
+    assert!(reports.iter().any(is_scored), "{:?}", reports.last());
+}
+
+/// One face was followed all along. Whether a live stream's windows fill depends on what else the machine does.
+#[track_caller]
+pub fn assert_one_face_is_followed(reports: &[FrameReport]) {
     let with_face = reports.iter().filter(|report| report.faces.len() == 1).count();
     assert!(with_face > 0 && with_face * 10 >= reports.len() * 9, "{with_face} of {} reports", reports.len());
     assert!(reports.iter().flat_map(|report| &report.faces).all(|face| face.track_id == 1));
-    assert!(reports.iter().flat_map(|report| &report.faces).any(|face| face.score.is_some()), "{:?}", reports.last());
 }
 
 /// Runs elements, which end in an appsink named `sink`, and gives the sink's frames.

@@ -15,7 +15,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MODELS ?=
 
-.PHONY: help deps deps-test build demo test soak fuzz train-smoke bench valgrind docs install clean distclean
+.PHONY: help deps deps-test build demo monitor test soak fuzz train-smoke bench valgrind docs install clean distclean
 
 help:  ## Show this list
 	@echo 'gst-plugin-deepfake: GStreamer elements that tell, live, whether a face on a video is real'
@@ -37,6 +37,9 @@ build: deps  ## Build the plugin and the command into target/release
 
 demo: deps  ## Run the detector on a real clip and on a manipulated one; results in out/demo
 	@scripts/demo.sh
+
+monitor: deps  ## Watch two sample feeds with deepfake-monitor; prints the address of its page
+	@scripts/monitor.sh
 
 test: deps-test  ## Format, lints, all tests, documentation: what continuous integration runs
 	@scripts/test.sh

@@ -24,6 +24,6 @@ gst::plugin_define!(
     "MIT/X11",
     env!("CARGO_PKG_NAME"),
     env!("CARGO_PKG_NAME"),
-    env!("CARGO_PKG_NAME"),
+    env!("CARGO_PKG_HOMEPAGE"),
     env!("BUILD_REL_DATE")
 );

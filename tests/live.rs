@@ -217,7 +217,7 @@ fn asking_for_another_model_does_not_wait_for_the_one_being_loaded() {
     let (held, is_held) = channel::<()>();
     let wait = Mutex::new(wait);
     rig.element.connect_notify(Some("model"), move |_, _| {
-        if std::thread::current().name() == Some("deepfake-work") {
+        if std::thread::current().name() == Some("deepfake-load") {
             // GObject tells once more what was told while somebody was told of another change.
             let _ = held.send(());
             let _ = wait.lock().unwrap().recv();

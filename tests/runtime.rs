@@ -21,6 +21,18 @@ fn in_its_own_process() {
             Ok(runtime) => println!("LOADED {} from {}", runtime.version(), runtime.path().display()),
             Err(error) => println!("FAILED {error}"),
         },
+        Ok("foreign") => {
+            let path = std::env::var_os("ORT_DYLIB_PATH").unwrap();
+            let environment = ForeignEnvironment::new(Path::new(&path));
+            let encoder = Worker::shared(&[data("encoder.onnx")], &SessionOptions::default()).unwrap();
+            let crop = ndarray::ArrayD::<f32>::zeros(vec![1, 3, 16, 16]);
+            encoder.run(0, crop.view(), |_| ()).unwrap();
+            // Our log goes nowhere, and the host's is as it was.
+            runtime::set_log_hook(Severity::Debug, |_, line| println!("OURS {line}"));
+            Worker::shared(&[data("head.onnx")], &SessionOptions::default()).unwrap();
+            assert!(environment.lines() == 0, "the host's log level was changed");
+            println!("LOADED");
+        }
         Ok("worker") => match Worker::shared(&[data("encoder.onnx")], &SessionOptions::default()) {
             Ok(_) => println!("LOADED"),
             Err(error) => println!("FAILED {error}"),
@@ -58,6 +70,59 @@ fn in_its_own_process() {
         }
         other => eprintln!("SKIPPED: CASE is {other:?}"),
     }
+}
+
+/// What an application does that uses ONNX Runtime by itself: an environment without thread pools, which logs errors only.
+struct ForeignEnvironment;
+
+static HOST_LINES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+impl ForeignEnvironment {
+    fn new(path: &Path) -> Self {
+        extern "system" fn log(
+            _: *mut std::ffi::c_void,
+            level: ort::sys::OrtLoggingLevel,
+            _: *const std::ffi::c_char,
+            _: *const std::ffi::c_char,
+            _: *const std::ffi::c_char,
+            _: *const std::ffi::c_char,
+        ) {
+            if (level as u32) < (ort::sys::OrtLoggingLevel::ORT_LOGGING_LEVEL_ERROR as u32) {
+                HOST_LINES.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+        use std::os::unix::ffi::OsStrExt;
+        let name = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
+        // SAFETY: functions with the signatures of ONNX Runtime's C API; the environment is never released.
+        unsafe {
+            let library = libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
+            let symbol = libc::dlsym(library, c"OrtGetApiBase".as_ptr());
+            let get_base: unsafe extern "C" fn() -> *const ort::sys::OrtApiBase = std::mem::transmute(symbol);
+            let api = ((*get_base()).GetApi)(ort::sys::ORT_API_VERSION);
+            let mut environment = std::ptr::null_mut();
+            let status = ((*api).CreateEnvWithCustomLogger)(
+                log,
+                std::ptr::null_mut(),
+                ort::sys::OrtLoggingLevel::ORT_LOGGING_LEVEL_ERROR,
+                c"host".as_ptr(),
+                &mut environment,
+            );
+            assert!(status.0.is_null() && !environment.is_null());
+        }
+        Self
+    }
+
+    /// Lines below errors that its log was given.
+    fn lines(&self) -> usize {
+        HOST_LINES.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn it_works_beside_another_user_of_onnx_runtime() {
+    let Some(good) = good() else { return };
+    let text = case("foreign", &[("ORT_DYLIB_PATH", &good)]);
+    assert!(text.contains("LOADED") && !text.contains("OURS"), "{text}");
 }
 
 /// Runs a case; gives what it printed. The process must not have died.

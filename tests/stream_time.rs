@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Package, init};
-use deepfake_report::{FrameReport, meta};
+use deepfake_report::{FrameReport, Reason, State, meta};
 use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::VideoRegionOfInterestMeta;
@@ -23,6 +23,10 @@ impl Rig {
         init();
         let package = Package::sequence();
         package.read().unwrap();
+        Self::with(package)
+    }
+
+    fn with(package: Package) -> Self {
         let element = gst::parse::launch(&format!(
             "deepfakedetect model={} face-source=upstream device=cpu threads=1 min-sharpness=0 mode=sync",
             package.path()
@@ -177,4 +181,21 @@ fn a_gap_is_time_that_passes() {
         assert!(rig.push(7000 * MS).is_some());
         assert_eq!((rig.stat("jumps"), rig.stat("strays")), (0, 0));
     }
+}
+
+#[test]
+fn a_slow_camera_gets_verdicts_and_a_slower_one_is_told_why_not() {
+    // A window of 40 crops at 15 a second that gives an early score after 20.
+    let slow = |interval_ms: u64| {
+        init();
+        let package =
+            Package::sequence().change("frames = 4", "frames = 40").change("least_frames = 2", "least_frames = 20");
+        package.read().unwrap();
+        let mut rig = Rig::with(package);
+        (0..20).filter_map(|frame| rig.push(frame * interval_ms * MS)).collect::<Vec<_>>()
+    };
+    let face = slow(1000).last().unwrap().faces[0].clone();
+    assert!(face.score.is_some() && face.reason.is_none(), "{face:?}");
+    let face = slow(1900).last().unwrap().faces[0].clone();
+    assert_eq!((face.score, face.state, face.reason), (None, State::Warming, Some(Reason::TooFewFrames)));
 }

@@ -1,31 +1,42 @@
-//! Who analyses: idle, the streaming thread or a thread of its own; how models are loaded, swapped and loaded once more.
+//! Who analyses: the process's executor, in which each element has a channel; how models are loaded, swapped and loaded once more.
+//!
+//! # Who holds what
+//! The analyzer lives in the executor, and nobody else sees it. It is loaded by a thread that nobody waits for and then attached to
+//! the element's channel. Whoever has no interest any more in what is being loaded draws another ticket; what comes of the old one
+//! is dropped where it was loaded.
+//!
+//! Locks are taken in the order state, live. The streaming thread takes neither `live`, which threads of lower priority hold, nor
+//! any other lock of theirs on a frame's way: what it needs of them is in [`Flow`].
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_video::{VideoFrameRef, VideoInfo};
 
-use super::background::{Background, Job};
 use super::imp::{CAT, DeepfakeDetect};
-use super::loading::Loading;
-use super::outlet::Arrival;
-use super::publisher::{Readiness, latency_for};
+use super::publisher::{News, Readiness};
 use super::settings::{Found, Settings};
-use super::stats::Stage;
-use super::threads::{self, Priority};
+use super::stats::Recent;
+use super::threads;
 use super::timeline::{Moment, Timeline};
-use super::{Device, FaceSource, upstream};
+use super::{Device, FaceSource, Mode, upstream};
 use crate::elements::frame;
 use deepfake_engine::analysis::analyzer::Analyzer;
 use deepfake_engine::analysis::window::Grid;
 use deepfake_engine::analysis::{AnalysisError, surviving};
+use deepfake_engine::executor::{Channel, Executor, Work};
 use deepfake_engine::inference::Model;
-use deepfake_report::FrameReport;
+use deepfake_report::{FrameReport, meta};
 
-/// How long EOS waits for the frames that are still being analysed beside the stream.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+/// How long EOS waits for the frame that is still being analysed beside the stream.
+const MAX_DRAIN: Duration = Duration::from_millis(50);
+/// Due frames in a row that must be in time for the analysis to have caught up.
+const CAUGHT_UP: u32 = 100;
 
+/// Of the streaming thread, and of threads of the same priority.
 pub(super) struct State {
     pub(super) info: Option<VideoInfo>,
     pub(super) timeline: Timeline,
@@ -33,20 +44,99 @@ pub(super) struct State {
     pub(super) segment: Option<gst::FormattedSegment<gst::ClockTime>>,
     /// Which frames are due; `None` while there is no model.
     pub(super) grid: Option<Grid>,
-    pub(super) engine: Engine,
+    pub(super) channel: Channel<Analysis>,
+    /// Nobody is to wait for anything.
+    interrupted: bool,
+    /// Whether frames wait for their analysis; `None` until the first one.
+    pub(super) waits: Option<bool>,
+    /// What frames carry.
+    pub(super) latest: Option<Arc<meta::Attachable>>,
     /// The value of the property `model` that is in force.
-    pub(super) model: String,
-    /// Another one that is to take its place.
-    pub(super) next_model: Option<NextModel>,
-    /// Those that were to, until yet another one was asked for. They are let go once they are loaded.
-    pub(super) superseded: Vec<Loading<Box<Model>>>,
-    /// Everything, loaded once more because it failed before.
-    pub(super) revival: Option<Revival>,
+    pub(super) model: Option<String>,
+    /// That of the model that is being loaded.
+    pub(super) loading: Option<Option<String>>,
+    /// Of the newest loading.
+    pub(super) ticket: u64,
+    /// Above zero while frames are being shed, which has been logged: frames in time until the analysis has caught up.
+    pub(super) behind: u32,
     /// When `stats` was last posted.
-    pub(super) told: Instant,
+    pub(super) posted_stats: Instant,
+    /// The element's own work for each frame.
+    pub(super) stream_times: Recent,
+}
+
+/// A frame to analyse.
+pub(super) struct Job {
+    buffer: gst::Buffer,
+    info: VideoInfo,
+    /// Running time in nanoseconds.
+    pub(super) time: u64,
+    /// Of the channel, when the frame came.
+    pub(super) epoch: u64,
+    pub(super) settings: Arc<Settings>,
+    /// When it came.
+    pub(super) arrived: Instant,
+    /// Whether it waits for its analysis.
+    pub(super) waits: bool,
+}
+
+/// What the executor does with an element's frames.
+pub(super) struct Analysis {
+    analyzer: Box<Analyzer>,
+    element: gst::glib::WeakRef<super::DeepfakeDetect>,
+}
+
+impl Work for Analysis {
+    type Job = Job;
+
+    fn run(&mut self, job: Job, is_stale: &dyn Fn() -> bool) {
+        if let Some(element) = self.element.upgrade() {
+            element.imp().analyze(&mut self.analyzer, &job, is_stale);
+        }
+    }
+
+    fn reset(&mut self) {
+        self.analyzer.reset();
+    }
+}
+
+/// What is to be done with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// It is stamped wrongly: it passes and changes nothing.
+    Stray,
+    /// It passes with the newest report, at this running time.
+    No { time: Option<u64> },
+    /// It is analysed, as the frame at this running time; after or before it goes on.
+    Yes { time: u64, waits: bool },
+}
+
+/// See [`State::ticket`]. Never used twice in a process: an element may be stopped and started while something is being loaded.
+fn next_ticket() -> u64 {
+    static TICKETS: AtomicU64 = AtomicU64::new(1);
+    TICKETS.fetch_add(1, Ordering::Relaxed)
 }
 
 impl State {
+    pub(super) fn new(channel: Channel<Analysis>, model: Option<String>) -> Self {
+        Self {
+            info: None,
+            timeline: Timeline::default(),
+            segment: None,
+            grid: None,
+            channel,
+            interrupted: false,
+            waits: None,
+            latest: None,
+            model,
+            loading: None,
+            ticket: next_ticket(),
+            behind: 0,
+            posted_stats: Instant::now(),
+            stream_times: Recent::default(),
+        }
+    }
+
     /// Where a buffer stands in running time; `None` for one that is stamped wrongly.
     fn moment(&mut self, buffer: &gst::BufferRef) -> Option<Moment> {
         let time = match (buffer.pts(), &self.segment) {
@@ -60,41 +150,29 @@ impl State {
         self.timeline.next(time.map(gst::ClockTime::nseconds), buffer.duration().map(gst::ClockTime::nseconds))
     }
 
-    /// Nobody waits any more for the model that is being loaded. Returns those of its kind that are loaded, to be let go.
-    pub(super) fn supersede(&mut self) -> Vec<Loading<Box<Model>>> {
-        self.superseded.extend(self.next_model.take().map(|next| next.loading));
-        self.superseded.extract_if(.., |loading| loading.is_over()).collect()
+    /// Whether somebody analyses, or will.
+    fn is_ready(&self) -> bool {
+        self.channel.is_attached() || self.loading.is_some()
     }
 }
 
-/// A model that is being loaded while another one is at work.
-pub(super) struct NextModel {
-    pub(super) name: String,
-    pub(super) loading: Loading<Box<Model>>,
-}
-
-/// See [`State::revival`].
-pub(super) struct Revival {
-    pub(super) name: String,
-    pub(super) loading: Loading<Box<Analyzer>>,
-}
-
-/// Who analyses.
-pub(super) enum Engine {
-    /// Not decided: no frame has come yet.
-    Idle(Loading<Box<Analyzer>>),
-    /// The streaming thread.
-    Sync(Box<Analyzer>),
-    /// A thread of its own.
-    Async(Background),
-    /// The streaming thread is at it right now, or nobody: nothing could be loaded, or no thread be started.
-    Away,
-}
-
 impl DeepfakeDetect {
-    /// Loads and tries everything, and makes it known.
-    pub(super) fn load(&self, settings: &Settings, found: Found) -> Result<Analyzer, AnalysisError> {
-        let began = Instant::now();
+    /// Does `change` if nobody has drawn another ticket since, nor stopped the element.
+    fn if_current(&self, ticket: u64, change: impl FnOnce(&mut State)) -> bool {
+        match self.state().as_mut() {
+            Some(state) if state.ticket == ticket => {
+                change(state);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Has everything loaded, beside the stream. What goes wrong is posted. `found` is `None` where it is still to be found.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub(super) fn load(&self, settings: Arc<Settings>, found: Option<Found>, ticket: u64) -> std::io::Result<()> {
         if settings.device == Device::TensorRt {
             gst::element_imp_info!(
                 self,
@@ -103,309 +181,293 @@ impl DeepfakeDetect {
                      streams frames pass without analysis meanwhile")
             );
         }
-        let mut analyzer = settings.load(found)?;
-        let warm_up = analyzer.warm_up()?;
-        gst::info!(
-            CAT,
-            imp = self,
-            "{} on {}: loaded in {:?}, a frame with one face takes up to {warm_up:?}",
-            analyzer.model().package().full_name(),
-            analyzer.model().device().as_str(),
-            began.elapsed(),
-        );
-        self.live().latency = latency_for(warm_up);
-        self.announce(analyzer.model());
-        self.watch_devices(&analyzer);
-        Ok(analyzer)
+        let element = self.obj().downgrade();
+        threads::spawn(move || {
+            let began = Instant::now();
+            let loaded = surviving(|| {
+                let found = found.map_or_else(|| settings.find(), Ok)?;
+                let mut analyzer = settings.load(found)?;
+                let warm_up = analyzer.warm_up()?;
+                Ok((Box::new(analyzer), warm_up))
+            });
+            let Some(element) = element.upgrade() else { return };
+            let this = element.imp();
+            match loaded {
+                Ok((analyzer, warm_up)) => {
+                    gst::info!(
+                        CAT,
+                        imp = this,
+                        "{} on {}: loaded in {:?}, a frame with one face takes up to {warm_up:?}",
+                        analyzer.model().package().full_name(),
+                        analyzer.model().device().as_str(),
+                        began.elapsed(),
+                    );
+                    this.attach(analyzer, warm_up, &settings, ticket);
+                }
+                Err(error) => this.fail_to_load(&error, &settings, ticket),
+            }
+        })
     }
 
-    /// Has everything loaded beside the stream. What goes wrong is posted.
-    pub(super) fn load_beside(
-        &self,
-        settings: Settings,
-        found: Found,
-    ) -> Result<Loading<Box<Analyzer>>, gst::ErrorMessage> {
+    /// The analyzer is there: frames are given to it.
+    fn attach(&self, mut analyzer: Box<Analyzer>, warm_up: Duration, settings: &Settings, ticket: u64) {
+        // Made known first: whoever hears of it may still hold the analysis up.
+        if !self.if_current(ticket, |_| self.live().loaded(analyzer.model(), warm_up)) {
+            return;
+        }
+        self.watch_devices(&analyzer);
         let element = self.obj().downgrade();
-        let load = move || {
-            let element = element.upgrade()?;
-            let this = element.imp();
-            match this.load(&settings, found) {
-                Ok(analyzer) => Some(Box::new(analyzer)),
-                Err(error) => {
-                    if let Err(message) = this.complain(&error, &settings) {
-                        this.live().failed = true;
-                        this.post_error_message(message);
-                    }
-                    None
-                }
+        self.if_current(ticket, |state| {
+            if state.waits == Some(false) {
+                analyzer.take_turns();
             }
+            state.grid = Some(analyzer.grid());
+            state.model.clone_from(&settings.model);
+            state.loading = None;
+            state.channel.attach(Analysis { analyzer, element });
+        });
+        if settings.mode == Mode::Sync {
+            self.post_latency();
+        }
+    }
+
+    /// Nothing could be loaded: nobody waits for it any more.
+    fn fail_to_load(&self, error: &AnalysisError, settings: &Settings, ticket: u64) {
+        let failed = |state: &mut State| {
+            self.live().readiness = Readiness::Failed;
+            state.loading = None;
         };
-        Loading::start(load)
-            .map_err(|error| gst::error_msg!(gst::ResourceError::Failed, ("No thread to load the model: {error}")))
+        if !self.if_current(ticket, failed) {
+            return;
+        }
+        if let Err(message) = self.post_load_error(error, settings) {
+            self.flow.failed.store(true, Ordering::SeqCst);
+            self.post_error_message(message);
+        }
+        self.if_current(ticket, |state| state.channel.reset());
     }
 
     /// The property `model` was set: where another one is at work already, the new one is loaded beside it; where none could be
     /// loaded, everything is.
     pub(super) fn change_model(&self) {
-        let settings = self.settings().clone();
-        if self.live().readiness == Readiness::Failed {
-            return self.revive(settings);
-        }
-        // Let go of after the lock.
-        let _over = {
+        let settings = self.settings();
+        let (ticket, current) = {
             let mut guard = self.state();
             let Some(state) = guard.as_mut() else { return };
-            let over = state.supersede();
-            if state.model != settings.model {
-                let name = settings.model.clone();
-                match self.load_model_beside(settings, state.model.clone()) {
-                    Ok(loading) => state.next_model = Some(NextModel { name, loading }),
-                    Err(error) => gst::error!(CAT, imp = self, "no thread to load the model: {error}"),
-                }
+            if state.loading.as_ref() == Some(&settings.model) {
+                return;
             }
-            over
+            state.ticket = next_ticket();
+            let is_attached = state.channel.is_attached();
+            if is_attached && state.model == settings.model {
+                // Whatever else was to take its place is not wanted any more.
+                state.loading = None;
+                return;
+            }
+            state.loading = Some(settings.model.clone());
+            if !is_attached {
+                self.live().readiness = Readiness::Warming;
+            }
+            (state.ticket, is_attached.then(|| state.model.clone()))
         };
-    }
-
-    /// Loads everything once more, beside the stream.
-    pub(super) fn revive(&self, settings: Settings) {
-        if self.state().is_none() {
-            return;
-        }
-        self.live().readiness = Readiness::Warming;
-        let name = settings.model.clone();
-        let loading = match settings.find() {
-            Ok(found) => self.load_beside(settings, found),
-            Err(error) => match self.complain(&error, &settings) {
-                Ok(()) => return,
-                Err(message) => Err(message),
-            },
+        let started = match current {
+            Some(current) => self.load_model(settings, current, ticket),
+            None => self.load(settings, None, ticket),
         };
-        match loading {
-            Ok(loading) => {
-                // Let go of after the lock.
-                let _over = self
-                    .state()
-                    .as_mut()
-                    .map(|state| (state.supersede(), state.revival.replace(Revival { name, loading })));
-            }
-            Err(message) => {
-                self.live().failed = true;
-                self.post_error_message(message);
-            }
+        if let Err(error) = started {
+            self.if_current(ticket, |state| state.loading = None);
+            gst::error!(CAT, imp = self, "no thread to load the model: {error}");
         }
     }
 
-    /// Loads the model of `settings`. If that fails, and nobody has asked for yet another one, the property goes back to `current`.
-    pub(super) fn load_model_beside(
-        &self,
-        settings: Settings,
-        current: String,
-    ) -> std::io::Result<Loading<Box<Model>>> {
+    /// Loads the model of `settings` beside the one at work, which it then replaces. If that fails the property goes back to
+    /// `current`.
+    fn load_model(&self, settings: Arc<Settings>, current: Option<String>, ticket: u64) -> std::io::Result<()> {
         let element = self.obj().downgrade();
-        Loading::start(move || {
-            let element = element.upgrade()?;
-            let this = element.imp();
+        threads::spawn(move || {
             let began = Instant::now();
-            let error = match settings.load_model() {
+            let loaded = surviving(|| settings.load_model());
+            let Some(element) = element.upgrade() else { return };
+            let this = element.imp();
+            let error = match loaded {
                 Ok(model) => {
-                    let name = model.package().full_name();
-                    gst::info!(CAT, imp = this, "{name} loaded beside the stream in {:?}", began.elapsed());
-                    // Where another one is wanted by now, it is let go here, where nobody waits for that.
-                    let is_wanted = this.settings().model == settings.model;
-                    return is_wanted.then(|| Box::new(model));
+                    gst::info!(
+                        CAT,
+                        imp = this,
+                        "{} loaded beside the stream in {:?}",
+                        model.package().full_name(),
+                        began.elapsed()
+                    );
+                    return this.swap(model, &settings, ticket);
                 }
                 Err(error) => error,
             };
-            {
-                let mut now = this.settings();
-                if now.model != settings.model {
-                    return None;
-                }
-                now.model.clone_from(&current);
+            if !this.if_current(ticket, |state| state.loading = None) {
+                return;
             }
+            this.change_settings(|settings| settings.model.clone_from(&current));
             this.obj().notify("model");
+            let current = current.as_deref().unwrap_or(super::settings::DEFAULT_MODEL);
             gst::element_imp_warning!(
                 this,
                 gst::LibraryError::Settings,
                 ("{error}\nThe model {current} stays at work.")
             );
-            None
         })
     }
 
-    /// If everything has been loaded once more, it analyses from the next frame on.
-    pub(super) fn take_revival(&self) {
-        let revival = {
-            let mut guard = self.state();
-            let Some(state) = guard.as_mut() else { return };
-            match state.revival.take_if(|revival| revival.loading.is_over()) {
-                Some(revival) => revival,
-                // The first model has failed while another one was being loaded beside it.
-                None if state.next_model.is_some() && self.live().readiness == Readiness::Failed => {
-                    drop(guard);
-                    return self.change_model();
+    /// Frames are judged by another model from the next one on.
+    fn swap(&self, model: Model, settings: &Settings, ticket: u64) {
+        let rate_hz = model.package().window.rate_hz;
+        self.if_current(ticket, |state| {
+            state.loading = None;
+            state.model.clone_from(&settings.model);
+            state.grid = Some(Grid::new(rate_hz));
+            state.channel.change(move |analysis: &mut Analysis| {
+                let element = analysis.element.upgrade();
+                if let Some(element) = &element {
+                    gst::info!(CAT, obj = element, "{} takes over", model.package().full_name());
+                    element.imp().announce(&model);
                 }
-                None => return,
-            }
-        };
-        let Some(analyzer) = revival.loading.wait() else { return };
-        // The engine that has failed is let go of after the lock.
-        let _failed = self.state().as_mut().map(|state| {
-            state.model = revival.name;
-            state.grid = Some(analyzer.grid());
-            std::mem::replace(&mut state.engine, Engine::Idle(Loading::ready(analyzer)))
+                drop(analysis.analyzer.set_model(model));
+            });
         });
     }
 
-    /// If another model is ready, it judges from the next frame on.
-    pub(super) fn swap_model(&self) {
-        let (next, engine) = {
-            let mut guard = self.state();
-            let Some(state) = guard.as_mut() else { return };
-            let decided = matches!(state.engine, Engine::Sync(_) | Engine::Async(_));
-            let Some(next) = state.next_model.take_if(|next| decided && next.loading.is_over()) else { return };
-            (next, std::mem::replace(&mut state.engine, Engine::Away))
-        };
-        let model = next.loading.wait();
-        let rate_hz = model.as_ref().map(|model| model.package().window.rate_hz);
-        if let Some(model) = &model {
-            gst::info!(CAT, imp = self, "{} takes over", model.package().full_name());
-            self.announce(model);
-        }
-        let engine = match (engine, model) {
-            (Engine::Sync(mut analyzer), Some(model)) => {
-                let old = analyzer.set_model(*model);
-                // Letting go of weights takes milliseconds, for which no frame waits.
-                if let Err(error) = threads::run(Priority::Usual, move || drop(old)) {
-                    gst::warning!(CAT, imp = self, "no thread to let go of the old model: {error}");
-                }
-                Engine::Sync(analyzer)
-            }
-            (Engine::Async(background), Some(model)) => {
-                background.set_model(model);
-                Engine::Async(background)
-            }
-            (engine, _) => engine,
-        };
-        if let Some(state) = self.state().as_mut() {
-            state.engine = engine;
-            if let Some(rate_hz) = rate_hz {
-                state.model = next.name;
-                state.grid = Some(Grid::new(rate_hz));
-            }
-        }
-    }
-
-    /// Takes a frame in: analyses it if it is due, or has it analysed. Returns how long that was waited for; `None` for a stray
-    /// frame, which changes nothing.
-    pub(super) fn take(&self, buffer: &gst::BufferRef, arrived: Instant) -> Result<Option<Duration>, gst::FlowError> {
+    /// Says what is to be done with a frame.
+    ///
+    /// # Errors
+    /// [`gst::FlowError::NotNegotiated`] without caps.
+    pub(super) fn place(&self, buffer: &gst::BufferRef) -> Result<Due, gst::FlowError> {
         let moment = {
             let mut guard = self.state();
-            let Some(state) = guard.as_mut() else { return Ok(Some(Duration::ZERO)) };
+            let Some(state) = guard.as_mut() else { return Ok(Due::No { time: None }) };
             state.moment(buffer)
         };
         let Some(moment) = moment else {
             gst::debug!(CAT, imp = self, "the frame at {:?} is elsewhere, and is not analysed", buffer.pts());
-            return Ok(None);
+            return Ok(Due::Stray);
         };
         if moment.jump {
             gst::info!(CAT, imp = self, "the stream jumps to {}", gst::ClockTime::from_nseconds(moment.pts));
-            self.live().stats.jumps += 1;
+            self.flow.jumps.fetch_add(1, Ordering::Relaxed);
             self.forget();
         }
-        self.take_revival();
-        self.swap_model();
-        // No lock is held during the analysis, since it posts messages.
-        let (engine, info) = {
+        let waits = {
             let mut guard = self.state();
-            let Some(state) = guard.as_mut() else { return Ok(Some(Duration::ZERO)) };
-            let Some(info) = &state.info else { return Err(gst::FlowError::NotNegotiated) };
-            if !state.grid.as_mut().is_some_and(|grid| grid.take(moment.pts)) {
-                return Ok(Some(Duration::ZERO));
+            let Some(state) = guard.as_mut() else { return Ok(Due::No { time: None }) };
+            if state.info.is_none() {
+                return Err(gst::FlowError::NotNegotiated);
             }
-            (std::mem::replace(&mut state.engine, Engine::Away), info.clone())
+            let is_due = state.grid.as_mut().is_some_and(|grid| grid.take(moment.pts));
+            if !is_due || !state.is_ready() {
+                return Ok(Due::No { time: Some(moment.pts) });
+            }
+            state.waits
         };
-        let (engine, result) = self.run(engine, buffer, info, moment.pts, arrived);
-        if let Some(state) = self.state().as_mut() {
-            state.engine = engine;
-        }
-        result.map(Some)
+        Ok(Due::Yes { time: moment.pts, waits: waits.unwrap_or_else(|| self.decide()) })
     }
 
-    /// Analyses a frame, or hands it to the analysis thread. Gives the engine back, and how long the analysis was waited for.
-    pub(super) fn run(
-        &self,
-        engine: Engine,
-        buffer: &gst::BufferRef,
-        info: VideoInfo,
-        pts: u64,
-        arrived: Instant,
-    ) -> (Engine, Result<Duration, gst::FlowError>) {
-        match engine {
-            Engine::Idle(loading) => match self.decide(loading) {
-                Ok(engine) => self.run(engine, buffer, info, pts, arrived),
-                Err(error) => (Engine::Away, Err(error)),
-            },
-            Engine::Sync(mut analyzer) => {
-                let arrival = Arrival { time: pts, at: arrived };
-                let result = self.analyze(&mut analyzer, buffer, &info, arrival, &|| false);
-                // The streaming thread's own work so far is nothing beside it.
-                (Engine::Sync(analyzer), result.map(|()| arrived.elapsed()))
-            }
-            Engine::Async(background) => {
-                let dropped = background.submit(Job { buffer: share(buffer), info, pts, arrived });
-                self.count_shed(dropped);
-                (Engine::Async(background), Ok(Duration::ZERO))
-            }
-            Engine::Away => (Engine::Away, Ok(Duration::ZERO)),
-        }
-    }
-
-    /// Decides, at the first frame, who analyses.
-    pub(super) fn decide(&self, loading: Loading<Box<Analyzer>>) -> Result<Engine, gst::FlowError> {
+    /// Decides, at the first frame, whether frames wait for their analysis.
+    fn decide(&self) -> bool {
         let mut query = gst::query::Latency::new();
         let is_live = self.obj().sink_pad().peer_query(&mut query) && query.result().0;
-        if !self.is_async(is_live) {
-            gst::info!(CAT, imp = self, "frames wait for their analysis");
-            return Ok(loading.wait().map_or(Engine::Away, Engine::Sync));
-        }
-        gst::info!(CAT, imp = self, "frames are analysed beside the stream");
-        let element = self.obj().downgrade();
-        let work = move |analyzer: &mut Analyzer, job: &Job, is_stale: &dyn Fn() -> bool| {
-            if let Some(element) = element.upgrade() {
-                let this = element.imp();
-                this.live().stats.took(Stage::Wait, job.arrived.elapsed());
-                // An error has been posted; the streaming thread learns of it from `Live::failed`.
-                let arrival = Arrival { time: job.pts, at: job.arrived };
-                let _ = this.analyze(analyzer, &job.buffer, &job.info, arrival, is_stale);
+        let waits = !self.is_async(is_live);
+        let how = if waits { "frames wait for their analysis" } else { "frames are analysed beside the stream" };
+        gst::info!(CAT, imp = self, "{how}");
+        if let Some(state) = self.state().as_mut() {
+            state.waits = Some(waits);
+            if !waits {
+                state.channel.change(|analysis| analysis.analyzer.take_turns());
+            } else if let Ok(foreground) = Channel::open(Executor::foreground()) {
+                foreground.interrupt(state.interrupted);
+                // No frame has been handed over yet.
+                if let Some(analysis) = state.channel.detach() {
+                    foreground.attach(analysis);
+                }
+                state.channel = foreground;
             }
-        };
-        Background::start(loading, Box::new(work)).map(Engine::Async).map_err(|error| {
-            gst::element_imp_error!(self, gst::ResourceError::Failed, ("No thread for the analysis: {error}"));
-            gst::FlowError::Error
-        })
+        }
+        waits
     }
 
-    /// Analyses one frame and tells the world. `is_stale` says afterwards whether the stream was reset meanwhile.
-    pub(super) fn analyze(
-        &self,
-        analyzer: &mut Analyzer,
-        buffer: &gst::BufferRef,
-        info: &VideoInfo,
-        arrival: Arrival,
-        is_stale: &dyn Fn() -> bool,
-    ) -> Result<(), gst::FlowError> {
-        let settings = self.settings().clone();
-        analyzer.set_settings(settings.analyzer());
+    /// Hands a frame over to be analysed. With `waits` returns once it is, or nobody is to wait for it any more.
+    pub(super) fn submit(&self, buffer: &gst::BufferRef, time: u64, arrived: Instant, waits: bool) {
+        let waiter = {
+            let settings = self.settings();
+            let mut guard = self.state();
+            let Some(state) = guard.as_mut().filter(|state| state.is_ready()) else { return };
+            let Some(info) = state.info.clone() else { return };
+            let job = Job {
+                buffer: shallow_copy(buffer),
+                info,
+                time,
+                epoch: state.channel.epoch(),
+                settings,
+                arrived,
+                waits,
+            };
+            let (number, replaced) = state.channel.submit(job);
+            if !waits {
+                self.count_shed(state, replaced);
+                return;
+            }
+            (state.channel.waiter(), number)
+        };
+        let (waiter, number) = waiter;
+        waiter.wait(number, None);
+    }
+
+    /// Counts frames that were due but are not analysed. Says so once, until the analysis has caught up.
+    fn count_shed(&self, state: &mut State, shed: bool) {
+        // While the model is being loaded nothing is behind.
+        if !state.channel.is_attached() {
+            return;
+        }
+        if !shed {
+            state.behind = state.behind.saturating_sub(1);
+            return;
+        }
+        self.flow.shed.fetch_add(1, Ordering::Relaxed);
+        if std::mem::replace(&mut state.behind, CAUGHT_UP) == 0 {
+            gst::warning!(CAT, imp = self, "the analysis is behind: frames pass without their own, see stats");
+        }
+    }
+
+    /// Analyses one frame and tells the world. Called by the executor.
+    fn analyze(&self, analyzer: &mut Analyzer, job: &Job, is_stale: &dyn Fn() -> bool) {
+        let waited = job.arrived.elapsed();
+        analyzer.set_settings(job.settings.analyzer());
         let began = Instant::now();
-        let result = surviving(|| analyze_buffer(analyzer, buffer, info, arrival.time, settings.face_source));
+        let result = surviving(|| analyze_buffer(analyzer, &job.buffer, &job.info, job.time, job.settings.face_source));
         if let Err(AnalysisError::Panicked(_)) = result {
             analyzer.reset();
         }
         let took = began.elapsed();
+        if is_stale() {
+            return;
+        }
         self.watch_devices(analyzer);
-        self.publish(analyzer, result, arrival, took, &settings, is_stale)
+        self.publish(analyzer, job, result, waited, took, is_stale);
+    }
+
+    /// Attaches the newest report to a frame that goes on at this running time, unless it has expired.
+    pub(super) fn attach_latest(&self, buffer: &mut gst::BufferRef, time: Option<u64>) {
+        let expire = u64::from(self.settings().expire) * 1_000_000;
+        let mut guard = self.state();
+        let Some(state) = guard.as_mut() else { return };
+        if let Some(News { epoch, report }) = self.flow.news.take()
+            && epoch == state.channel.epoch()
+        {
+            state.latest = report;
+        }
+        let Some((latest, info)) = state.latest.clone().zip(state.info.as_ref()) else { return };
+        let (width, height) = (info.width(), info.height());
+        drop(guard);
+        let age = time.map_or(0, |time| time.saturating_sub(latest.report().time()));
+        if expire == 0 || age <= expire {
+            latest.attach(buffer, width, height).expect("the plugin has registered its meta");
+        }
     }
 
     /// A new segment. Only one that means other times is a new stream.
@@ -426,19 +488,16 @@ impl DeepfakeDetect {
         }
     }
 
-    /// There is no picture from `pts` on, for so long: time goes on without one.
-    pub(super) fn skip(&self, pts: Option<gst::ClockTime>, duration: Option<gst::ClockTime>) {
-        if let Some(state) = self.state().as_mut()
-            && let Some(pts) = pts
-        {
-            let time = match &state.segment {
-                Some(segment) => segment.to_running_time(pts),
-                None => Some(pts),
-            };
-            if let Some(time) = time {
-                state.timeline.skip(time.nseconds(), duration.map(gst::ClockTime::nseconds));
-            }
-        }
+    /// There is no picture from `pts` on, for so long: time goes on without one. Returns the running time.
+    pub(super) fn skip(&self, pts: Option<gst::ClockTime>, duration: Option<gst::ClockTime>) -> Option<u64> {
+        let mut guard = self.state();
+        let state = guard.as_mut()?;
+        let time = match &state.segment {
+            Some(segment) => segment.to_running_time(pts?)?,
+            None => pts?,
+        };
+        state.timeline.skip(time.nseconds(), duration.map(gst::ClockTime::nseconds));
+        Some(time.nseconds())
     }
 
     /// A new stream or size: nothing seen before belongs to what comes.
@@ -453,39 +512,34 @@ impl DeepfakeDetect {
     pub(super) fn forget(&self) {
         if let Some(state) = self.state().as_mut() {
             state.grid.iter_mut().for_each(Grid::reset);
-            match &mut state.engine {
-                Engine::Idle(_) | Engine::Away => {}
-                Engine::Sync(analyzer) => analyzer.reset(),
-                Engine::Async(background) => background.reset(),
-            }
+            state.latest = None;
+            state.channel.reset();
         }
         self.clear();
     }
 
-    /// Waits for the frames that are still being analysed.
+    /// While `true`, the streaming thread waits for no analysis and no model.
+    pub(super) fn interrupt(&self, interrupted: bool) {
+        if let Some(state) = self.state().as_mut() {
+            state.interrupted = interrupted;
+            state.channel.interrupt(interrupted);
+        }
+    }
+
+    /// Waits, but not for long, for the frame that is being analysed beside the stream.
     pub(super) fn drain(&self) {
-        let drain = match self.state().as_ref().map(|state| &state.engine) {
-            Some(Engine::Async(background)) => background.drain(),
+        let (waiter, newest) = match self.state().as_ref() {
+            Some(state) if state.channel.is_attached() => (state.channel.waiter(), state.channel.newest()),
             _ => return,
         };
-        drain.wait(DRAIN_PATIENCE);
+        waiter.wait(newest, Some(MAX_DRAIN));
     }
 }
 
-/// A buffer with the same pixels and metadata: only the head is copied. Since GStreamer 1.26 such a copy of a pool's buffer also
-/// holds on to the buffer itself, which then could take no metadata until the copy is gone; so that reference is dropped.
-fn share(buffer: &gst::BufferRef) -> gst::Buffer {
-    let mut copy = buffer.copy();
-    copy.make_mut().foreach_meta_mut(|mut meta| {
-        let parent = meta.downcast_ref::<gst::meta::ParentBufferMeta>().map(|parent| parent.parent().as_ptr());
-        let action = if parent == Some(buffer.as_ptr()) {
-            gst::buffer::BufferMetaForeachAction::Remove
-        } else {
-            gst::buffer::BufferMetaForeachAction::Keep
-        };
-        std::ops::ControlFlow::Continue(action)
-    });
-    copy
+/// A buffer with the same pixels and metadata: only the head is copied. Since GStreamer 1.26 such a copy of a pool's buffer holds on
+/// to the buffer itself, so that the pool does not take it back meanwhile; so the buffer has its metadata before it is copied.
+fn shallow_copy(buffer: &gst::BufferRef) -> gst::Buffer {
+    buffer.copy()
 }
 
 fn analyze_buffer(
@@ -513,37 +567,15 @@ fn analyze_buffer(
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::Arc;
     use std::sync::atomic::Ordering;
 
     use gst_check::Harness;
 
     use super::*;
+    use deepfake_engine::inference::ModelPackage;
     use deepfake_engine::inference::graph::GraphFile;
     use deepfake_engine::inference::testing::Fragile;
-    use deepfake_engine::inference::{InferenceError, ModelPackage};
     use deepfake_report::meta;
-
-    #[test]
-    fn a_pools_buffer_can_take_metadata_while_its_pixels_are_analysed() {
-        gst::init().unwrap();
-        let pool = gst::BufferPool::new();
-        let mut config = pool.config();
-        config.set_params(None, 64, 1, 0);
-        pool.set_config(config).unwrap();
-        pool.set_active(true).unwrap();
-        let mut buffer = pool.acquire_buffer(None).unwrap();
-        gst_video::VideoRegionOfInterestMeta::add(buffer.get_mut().unwrap(), "face", (1, 2, 3, 4));
-
-        let shared = share(&buffer);
-        assert!(buffer.get_mut().is_some(), "somebody else holds the buffer");
-        assert_eq!(shared.iter_meta::<gst_video::VideoRegionOfInterestMeta>().count(), 1);
-        let (here, there) = (buffer.map_readable().unwrap(), shared.map_readable().unwrap());
-        assert_eq!(here.as_slice().as_ptr(), there.as_slice().as_ptr(), "the pixels were copied");
-        drop((here, there));
-        drop(shared);
-        pool.set_active(false).unwrap();
-    }
 
     /// A package of the graphs that a [`Fragile`] device runs.
     fn package(folder: &Path) -> ModelPackage {
@@ -590,87 +622,31 @@ mod tests {
         buffer
     }
 
-    #[test]
-    fn a_panic_where_a_graph_is_run_costs_no_frame_and_setting_the_model_mends_it() {
-        for mode in ["sync", "async"] {
-            let folder = tempfile::tempdir().unwrap();
-            let package = package(folder.path());
-            let (element, mut harness, bus) = playing(folder.path(), &format!("mode={mode}"));
-            let this = element.imp();
-            let worker = Arc::new(Fragile::default()).worker(false);
-            let model = Model::with_worker(package, worker.clone()).unwrap();
-            let analyzer = Analyzer::new(model, None, this.settings().analyzer());
-            this.live().placements = Default::default();
-            this.announce(analyzer.model());
-            this.state().as_mut().unwrap().engine = Engine::Idle(Loading::ready(Box::new(analyzer)));
-
-            let mut pts = 0;
-            let mut pass_until = |so: &dyn Fn(Option<FrameReport>) -> bool| {
-                let until = Instant::now() + Duration::from_secs(60);
-                loop {
-                    let buffer = harness.push_and_pull(frame(100, pts)).expect("each frame goes on");
-                    assert_eq!(buffer.pts(), Some(gst::ClockTime::from_nseconds(pts)));
-                    pts += 1_000_000_000 / 15;
-                    if so(meta::read(&buffer)) {
-                        return;
-                    }
-                    assert!(Instant::now() < until, "{mode}: it never comes to that");
-                    std::thread::yield_now();
-                }
-            };
-            let has_score = |report: Option<FrameReport>| {
-                report.is_some_and(|report| report.faces.iter().any(|face| face.score.is_some()))
-            };
-            pass_until(&has_score);
-
-            // As it would be if ONNX Runtime's bindings panicked over a frame of another channel.
-            let crop = ndarray::ArrayD::zeros(vec![1, 3, 16, 16]);
-            let gone = worker.run(0, crop.view(), |_| panic!("of a test"));
-            assert_eq!(gone, Err::<(), _>(InferenceError::WorkerGone { cause: "a panic: of a test".into() }));
-            let told = std::cell::RefCell::new(Vec::new());
-            pass_until(&|report| {
-                let news = bus.pop_filtered(&[gst::MessageType::Warning, gst::MessageType::Error]);
-                told.borrow_mut().extend(news);
-                report.is_none() && !told.borrow().is_empty()
-            });
-            (0..20).for_each(|_| pass_until(&|report| report.is_none()));
-            told.borrow_mut().extend(bus.pop_filtered(&[gst::MessageType::Warning, gst::MessageType::Error]));
-            let told = told.into_inner();
-            let [told] = &told[..] else { panic!("{told:?}") };
-            let gst::MessageView::Warning(warning) = told.view() else { panic!("{told:?}") };
-            assert!(format!("{warning:?}").contains("worker has stopped: a panic: of a test"), "{warning:?}");
-            assert_eq!(this.stats().get::<&str>("state"), Ok("failed"));
-
-            element.set_property("model", folder.path().display().to_string());
-            pass_until(&has_score);
-            assert_eq!(this.stats().get::<&str>("state"), Ok("running"));
+    /// Takes the place of what the element has loaded, as soon as that is there.
+    fn analyze_with(element: &super::super::DeepfakeDetect, model: Model) {
+        let this = element.imp();
+        while this.live().readiness == Readiness::Warming || !this.state().as_ref().unwrap().channel.is_attached() {
+            std::thread::yield_now();
         }
+        let analyzer = Box::new(Analyzer::new(model, None, this.settings().analyzer()));
+        this.live().placements = Default::default();
+        let ticket = this.state().as_ref().unwrap().ticket;
+        this.attach(analyzer, Duration::from_millis(5), &this.settings(), ticket);
     }
 
-    /// A fault of our own, in the thread that analyses beside the stream.
     #[test]
-    fn a_panic_of_the_analysis_keeps_nobody_waiting() {
+    fn metadata_of_a_buffer_that_is_analysed_beside_the_stream_stays_with_both() {
         gst::init().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let model = Model::with_worker(package(folder.path()), Arc::new(Fragile::default()).worker(false)).unwrap();
-        let analyzer = Analyzer::new(model, None, Settings::default().analyzer());
-        let (told, tell) = std::sync::mpsc::channel();
-        let work = move |_: &mut Analyzer, _: &Job, _: &dyn Fn() -> bool| {
-            told.send(()).unwrap();
-            panic!("of a test");
-        };
-        let background = Background::start(Loading::ready(Box::new(analyzer)), Box::new(work)).unwrap();
-        let info = VideoInfo::builder(gst_video::VideoFormat::Gray8, 64, 64).build().unwrap();
-        let job = || Job { buffer: frame(100, 0), info: info.clone(), pts: 0, arrived: Instant::now() };
-        background.submit(job());
-        tell.recv().unwrap();
-        let began = Instant::now();
-        background.submit(job());
-        background.drain().wait(Duration::from_secs(600));
-        assert_eq!((background.submit(job()), background.depth()), (0, 0));
-        drop(background);
-        assert!(began.elapsed() < Duration::from_secs(60));
-        assert!(tell.recv().is_err(), "it has gone on after the panic");
+        let mut buffer = frame(100, 0);
+        let copy = shallow_copy(&buffer);
+        assert_eq!(copy.iter_meta::<gst_video::VideoRegionOfInterestMeta>().count(), 1);
+        let (here, there) = (buffer.map_readable().unwrap(), copy.map_readable().unwrap());
+        assert_eq!(here.as_slice().as_ptr(), there.as_slice().as_ptr(), "the pixels were copied");
+        drop((here, there));
+        // What a pool's buffer is held by since GStreamer 1.26.
+        let parent = gst::Buffer::with_size(1).unwrap();
+        gst::meta::ParentBufferMeta::add(buffer.get_mut().unwrap(), &parent);
+        assert_eq!(shallow_copy(&buffer).iter_meta::<gst::meta::ParentBufferMeta>().count(), 1);
     }
 
     #[test]
@@ -681,12 +657,7 @@ mod tests {
 
         // A machine with a device that fails at a moment of our choice is not to be had; but its sessions are.
         let device = Fragile::broken();
-        let this = element.imp();
-        let model = Model::with_worker(package, device.worker(false)).unwrap();
-        let analyzer = Analyzer::new(model, None, this.settings().analyzer());
-        this.live().placements = Default::default();
-        this.announce(analyzer.model());
-        this.state().as_mut().unwrap().engine = Engine::Sync(Box::new(analyzer));
+        analyze_with(&element, Model::with_worker(package, device.worker(false)).unwrap());
 
         // Alerts and latencies are no news here.
         let news = || bus.pop_filtered(&[gst::MessageType::Warning, gst::MessageType::Info, gst::MessageType::Error]);
@@ -716,6 +687,6 @@ mod tests {
         let gst::MessageView::Info(info) = info.view() else { panic!("{info:?}") };
         assert!(info.error().message().contains("model: cuda is back"), "{info:?}");
         assert!(news().is_none());
-        assert_eq!(this.live().stats.failed, 0);
+        assert_eq!(element.imp().live().stats.failed, 0);
     }
 }

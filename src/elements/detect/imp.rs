@@ -1,23 +1,22 @@
 //! Glue to GStreamer: properties, states, events, queries and buffers. Who analyses is in `engine`, what the world is told in
 //! `publisher`.
 
-use std::sync::{LazyLock, Mutex, MutexGuard, Once};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Once};
 use std::time::{Duration, Instant};
 
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use gst_video::VideoInfo;
 
-use super::engine::{Engine, State};
-use super::loading::Loading;
+use super::engine::{Due, State};
 use super::outlet::{Outbox, Outlet};
-use super::publisher::{Live, Readiness};
+use super::publisher::{Flow, Live, Readiness};
 use super::settings::Settings;
-use super::stats::Stage;
-use super::timeline::Timeline;
 use super::{Mode, properties};
 use crate::elements::frame;
 use deepfake_engine::analysis::window::Grid;
+use deepfake_engine::executor::{Channel, Executor};
 use deepfake_engine::inference::runtime::{self, Severity};
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -29,13 +28,18 @@ static ONNX_CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("onnxruntime", gst::DebugColorFlags::empty(), Some("ONNX Runtime, used by deepfakedetect"))
 });
 
+/// How long the end of a stream waits for messages that another thread is about to post.
+const MAX_SETTLING: Duration = Duration::from_millis(500);
+
 #[derive(Default)]
 pub struct DeepfakeDetect {
-    settings: Mutex<Settings>,
-    /// Of the streaming thread; `None` while stopped, or when the model could not be loaded.
+    settings: Mutex<Arc<Settings>>,
+    /// `None` while stopped.
     state: Mutex<Option<State>>,
-    /// What both the streaming thread and the analysis thread write, and properties read. Held for a few instructions only.
+    /// What threads of lower priority write, and properties read. Not for the streaming thread on a frame's way.
     live: Mutex<Live>,
+    /// What the streaming thread and those threads have in common.
+    pub(super) flow: Flow,
     pub(super) outbox: Outbox,
 }
 
@@ -61,7 +65,7 @@ impl ObjectImpl for DeepfakeDetect {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        properties::set(&mut self.settings(), pspec.name(), value);
+        self.change_settings(|settings| properties::set(settings, pspec.name(), value));
         if pspec.name() == "model" {
             self.change_model();
         }
@@ -101,6 +105,14 @@ impl ElementImpl for DeepfakeDetect {
         });
         &TEMPLATES
     }
+
+    fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if transition == gst::StateChange::PausedToReady {
+            // The streaming thread is about to be waited for.
+            self.interrupt(true);
+        }
+        self.parent_change_state(transition)
+    }
 }
 
 impl BaseTransformImpl for DeepfakeDetect {
@@ -109,39 +121,36 @@ impl BaseTransformImpl for DeepfakeDetect {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let settings = self.settings().clone();
+        let settings = self.settings();
         *self.live() = Live { readiness: Readiness::Warming, outlet: Outlet::new(), ..Live::default() };
+        self.flow.clear();
         bridge_log();
+        let no_thread = |error| gst::error_msg!(gst::ResourceError::Failed, ("No thread for the analysis: {error}"));
+        let channel = Channel::open(Executor::background()).map_err(no_thread)?;
+        let mut state = State::new(channel, settings.model.clone());
+        let ticket = state.ticket;
         // What is not there can be told at once.
-        let found = settings.find().map(|found| (Grid::new(found.package.window.rate_hz), found));
-        let (grid, engine) = match found {
-            Ok((grid, found)) if settings.mode == Mode::Sync => match self.load(&settings, found) {
-                Ok(analyzer) => (Some(grid), Engine::Idle(Loading::ready(Box::new(analyzer)))),
-                Err(error) => (None, self.complain(&error, &settings).map(|()| Engine::Away)?),
-            },
-            Ok((grid, found)) => (Some(grid), Engine::Idle(self.load_beside(settings.clone(), found)?)),
-            Err(error) => (None, self.complain(&error, &settings).map(|()| Engine::Away)?),
+        let found = match settings.find() {
+            Ok(found) => Some(found),
+            Err(error) => self.post_load_error(&error, &settings).map(|()| None)?,
         };
-        *self.state() = Some(State {
-            info: None,
-            timeline: Timeline::default(),
-            segment: None,
-            grid,
-            engine,
-            model: settings.model,
-            next_model: None,
-            superseded: vec![],
-            revival: None,
-            told: Instant::now(),
-        });
+        if let Some(found) = &found {
+            state.grid = Some(Grid::new(found.package.window.rate_hz));
+            state.loading = Some(settings.model.clone());
+        }
+        *self.state() = Some(state);
+        if found.is_some() {
+            self.load(settings, found, ticket).map_err(no_thread)?;
+        }
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        // What is being loaded or analysed goes on by itself, and nobody hears of it.
         let state = self.state().take();
-        // Ends the threads, which take `live`.
         drop(state);
         self.clear();
+        self.outbox.settle(MAX_SETTLING);
         {
             let mut live = self.live();
             live.readiness = Readiness::Stopped;
@@ -171,7 +180,12 @@ impl BaseTransformImpl for DeepfakeDetect {
 
     fn sink_event(&self, event: gst::Event) -> bool {
         match event.view() {
-            gst::EventView::FlushStop(_) | gst::EventView::StreamStart(_) => self.reset(),
+            gst::EventView::FlushStart(_) => self.interrupt(true),
+            gst::EventView::FlushStop(_) => {
+                self.interrupt(false);
+                self.reset();
+            }
+            gst::EventView::StreamStart(_) => self.reset(),
             gst::EventView::Segment(event) => self.set_segment(event.segment()),
             gst::EventView::Gap(event) => {
                 let (pts, duration) = event.get();
@@ -180,6 +194,7 @@ impl BaseTransformImpl for DeepfakeDetect {
             gst::EventView::Eos(_) => {
                 self.drain();
                 self.reset();
+                self.outbox.settle(MAX_SETTLING);
             }
             _ => {}
         }
@@ -187,7 +202,10 @@ impl BaseTransformImpl for DeepfakeDetect {
     }
 
     fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
-        if direction != gst::PadDirection::Src {
+        if direction == gst::PadDirection::Sink {
+            if let gst::QueryViewMut::AcceptCaps(query) = query.view_mut() {
+                self.explain_refusal(query.caps());
+            }
             return BaseTransformImplExt::parent_query(self, direction, query);
         }
         let gst::QueryViewMut::Latency(query) = query.view_mut() else {
@@ -198,7 +216,7 @@ impl BaseTransformImpl for DeepfakeDetect {
             return false;
         }
         let (is_live, min, max) = upstream.result();
-        let own = if self.is_async(is_live) { gst::ClockTime::ZERO } else { self.live().latency };
+        let own = if self.is_async(is_live) { gst::ClockTime::ZERO } else { self.own_latency() };
         gst::debug!(CAT, imp = self, "latency: live {is_live}, upstream {min}..{max:?}, own {own}");
         query.set(is_live, min + own, max.map(|max| max.saturating_add(own)));
         true
@@ -218,42 +236,45 @@ impl BaseTransformImpl for DeepfakeDetect {
 
     fn transform_ip(&self, buffer: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
         let arrived = Instant::now();
-        let is_gap = buffer.flags().contains(gst::BufferFlags::GAP);
-        let waited = if is_gap {
-            self.skip(buffer.pts(), buffer.duration());
-            Duration::ZERO
-        } else if let Some(waited) = self.take(buffer, arrived)? {
-            waited
+        let due = if buffer.flags().contains(gst::BufferFlags::GAP) {
+            Due::No { time: self.skip(buffer.pts(), buffer.duration()) }
         } else {
-            let mut live = self.live();
-            live.stats.frames += 1;
-            live.stats.strays += 1;
-            return if live.failed { Err(gst::FlowError::Error) } else { Ok(gst::FlowSuccess::Ok) };
+            self.place(buffer)?
         };
-        let (time, expire) = (self.running_time(buffer.pts()), self.settings().expire);
-        let latest = {
-            let live = self.live();
-            if live.failed {
-                return Err(gst::FlowError::Error);
-            }
-            live.outlet.latest(time, expire)
-        };
-        if let (Some(report), Some((width, height))) = (latest, self.frame_size()) {
-            report.attach(buffer, width, height).expect("the plugin has registered its meta");
+        let mut waited = Duration::ZERO;
+        if let Due::Yes { time, waits: true } = due {
+            let from = Instant::now();
+            self.submit(buffer, time, arrived, true);
+            waited = from.elapsed();
         }
-        {
-            let mut live = self.live();
-            live.stats.frames += 1;
-            live.stats.took(Stage::Stream, arrived.elapsed().saturating_sub(waited));
+        if self.flow.failed.load(Ordering::SeqCst) {
+            return Err(gst::FlowError::Error);
         }
-        self.tell_stats();
+        match due {
+            Due::Stray => drop(self.flow.strays.fetch_add(1, Ordering::Relaxed)),
+            Due::No { time } => self.attach_latest(buffer, time),
+            Due::Yes { time, .. } => self.attach_latest(buffer, Some(time)),
+        }
+        if let Due::Yes { time, waits: false } = due {
+            // After its metadata was attached: who shares a buffer may not change it.
+            self.submit(buffer, time, arrived, false);
+        }
+        self.flow.frames.fetch_add(1, Ordering::Relaxed);
+        if let Some(state) = self.state().as_mut() {
+            state.stream_times.push(arrived.elapsed().saturating_sub(waited));
+        }
+        self.post_stats();
         Ok(gst::FlowSuccess::Ok)
     }
 }
 
 impl DeepfakeDetect {
-    pub(super) fn settings(&self) -> MutexGuard<'_, Settings> {
-        self.settings.lock().expect("nothing panics while it holds the settings")
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.settings.lock().expect("nothing panics while it holds the settings").clone()
+    }
+
+    pub(super) fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
+        change(Arc::make_mut(&mut self.settings.lock().expect("nothing panics while it holds the settings")));
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, Option<State>> {
@@ -264,21 +285,6 @@ impl DeepfakeDetect {
         self.live.lock().expect("nothing panics while it holds the live part")
     }
 
-    pub(super) fn frame_size(&self) -> Option<(u32, u32)> {
-        let state = self.state();
-        let info = state.as_ref()?.info.as_ref()?;
-        Some((info.width(), info.height()))
-    }
-
-    /// In nanoseconds; `None` where the PTS lies outside of the segment.
-    fn running_time(&self, pts: Option<gst::ClockTime>) -> Option<u64> {
-        let time = match self.state().as_ref().and_then(|state| state.segment.as_ref()) {
-            Some(segment) => segment.to_running_time(pts?),
-            None => pts,
-        };
-        time.map(gst::ClockTime::nseconds)
-    }
-
     /// Whether frames are analysed beside the stream, given whether upstream is live.
     pub(super) fn is_async(&self, is_live: bool) -> bool {
         match self.settings().mode {
@@ -287,18 +293,38 @@ impl DeepfakeDetect {
             Mode::Async => true,
         }
     }
+
+    /// Says what to do about caps that cannot be taken because the pictures lie in another memory.
+    fn explain_refusal(&self, caps: &gst::CapsRef) {
+        const CONVERTERS: [(&str, &str); 5] = [
+            ("memory:VAMemory", "vapostproc"),
+            ("memory:DMABuf", "vapostproc, or glupload ! gldownload"),
+            ("memory:CUDAMemory", "cudadownload"),
+            ("memory:GLMemory", "gldownload"),
+            ("memory:D3D11Memory", "d3d11download"),
+        ];
+        let Some(features) = caps.features(0).filter(|_| caps.is_fixed()) else { return };
+        if let Some((memory, converter)) = CONVERTERS.iter().find(|(memory, _)| features.contains(*memory)) {
+            // No error: whoever asks may have something else to offer.
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Format,
+                ("Pictures in {memory} cannot be analysed. Put {converter} before this element.")
+            );
+        }
+    }
 }
 
 /// Sends ONNX Runtime's log to the category `onnxruntime`, a level lower than it thinks: it warns of much that is harmless.
 fn bridge_log() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let least = match ONNX_CAT.threshold() {
+        let min = match ONNX_CAT.threshold() {
             gst::DebugLevel::None | gst::DebugLevel::Error => Severity::Error,
             gst::DebugLevel::Warning | gst::DebugLevel::Fixme | gst::DebugLevel::Info => Severity::Warning,
             _ => Severity::Info,
         };
-        runtime::set_log_hook(least, |severity, line| match severity {
+        runtime::set_log_hook(min, |severity, line| match severity {
             Severity::Error => gst::warning!(ONNX_CAT, "{line}"),
             Severity::Warning => gst::info!(ONNX_CAT, "{line}"),
             Severity::Info | Severity::Debug => gst::debug!(ONNX_CAT, "{line}"),

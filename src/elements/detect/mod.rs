@@ -14,21 +14,29 @@
 //! then, with the fields of the property `stats`.
 //!
 //! # Starting and changing models
-//! Frames do not wait for the model to be loaded unless they wait for their analysis anyway (`mode=sync`): until then they pass
-//! without a report, and `active-device` is unset. A new `model` set while frames flow is loaded beside the old one, which
-//! judges on meanwhile; if it cannot be loaded, a warning is posted and the old one stays.
-//! Where the first one could not be loaded, a new `model` is loaded with all else it needs, and frames pass until it is there.
+//! Nothing in the application's thread waits for a model: state changes, seeks, flushes and properties return at once. Frames do not
+//! wait for it either unless they wait for their analysis anyway (`mode=sync`): until it is there they pass without a report, and
+//! `active-device` is unset. A new `model` set while frames flow is loaded beside the old one, which judges on meanwhile; if it
+//! cannot be loaded, a warning is posted and the old one stays. Where the first one could not be loaded, a new `model` is loaded with
+//! all else it needs, and frames pass until it is there.
+//!
+//! # Time
+//! The analysis works in running time, at any rate and in either direction. A step back of up to half a second is jitter. A frame
+//! that is further away from the stream than that, or more than two seconds ahead, is stray: it passes without a report and changes
+//! nothing. The third of such frames in a row that belong together is a jump: all faces are forgotten. `stats` counts both.
+//!
+//! # Latency
+//! `mode=sync` reports what 19 of 20 of the newest frames took, and a quarter more, up to a second; or `processing-deadline`.
+//! `mode=async` reports nothing.
 //!
 //! # Many channels
-//! Elements of one process that want the same model on the same device share it. On the CPU as many frames are analysed at a time as
-//! there are cores, in the order in which they came due; what does not fit is shed, evenly, and counted. In `mode=async` these threads
-//! stand back behind all others, also those of other programs: frames go on first.
+//! Elements of one process that want the same model on the same device share it, and one [executor](deepfake_engine::executor)
+//! analyses for all, with as many threads as there are cores. Where there is more to do than there is time each channel may use the
+//! same share of it: an expensive one slows down first, and frames that are not analysed are counted as shed. These threads have a
+//! lower priority than all others, also those of other programs: frames go on first.
 
-mod background;
 mod engine;
-mod gate;
 mod imp;
-mod loading;
 mod outlet;
 mod properties;
 mod publisher;

@@ -6,29 +6,20 @@
 //! on, whoever decided, and no lock is held meanwhile.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use super::settings::Settings;
+use deepfake_report::FrameReport;
 use deepfake_report::alert::{Alert, AlertSettings, AlertWatch, SpikeWatch};
-use deepfake_report::{FrameReport, meta};
 
 const NS_PER_MS: u64 = 1_000_000;
 
-/// When a frame came.
-#[derive(Clone, Copy)]
-pub(super) struct Arrival {
-    /// Running time in nanoseconds.
-    pub(super) time: u64,
-    pub(super) at: Instant,
-}
-
-/// Newest report and alerts of one start of the element.
+/// Alerts of one start of the element, and what its reports say of it.
 #[derive(Default)]
 pub(super) struct Outlet {
     /// Random, of this start.
     run: String,
-    latest: Option<Arc<meta::Attachable>>,
     alerts: AlertWatch,
     spikes: SpikeWatch,
 }
@@ -55,34 +46,22 @@ impl Outlet {
     }
 
     /// `report` is the newest from now on. Returns the alerts that it raises, updates and clears.
-    pub(super) fn accept(&mut self, report: meta::Attachable, fake_threshold: f64, settings: &Settings) -> Vec<Alert> {
+    pub(super) fn accept(&mut self, report: &Arc<FrameReport>, fake_threshold: f64, settings: &Settings) -> Vec<Alert> {
         let ns = |ms: u32| u64::from(ms) * NS_PER_MS;
         self.alerts.set_settings(AlertSettings::new(ns(settings.alert_after), ns(settings.alert_hold)));
-        let alerts = self.alerts.update(report.report(), fake_threshold);
-        self.latest = Some(Arc::new(report));
-        alerts
+        self.alerts.update(report, fake_threshold)
     }
 
     /// The analysis of the frame at this running time failed: there is no report, and alerts run
     /// out.
     pub(super) fn fail(&mut self, time: u64) -> Vec<Alert> {
-        self.latest = None;
         self.alerts.advance(time)
     }
 
     /// The stream is over, or goes on elsewhere. Returns the alerts that this clears.
     pub(super) fn clear(&mut self) -> Vec<Alert> {
-        self.latest = None;
         self.spikes.clear();
         self.alerts.clear()
-    }
-
-    /// What to attach to the frame at this running time: nothing if the newest report is more than
-    /// `expire_ms` milliseconds older; 0 is never.
-    pub(super) fn latest(&self, time: Option<u64>, expire_ms: u32) -> Option<Arc<meta::Attachable>> {
-        let latest = self.latest.as_ref()?;
-        let age = time.map_or(0, |time| time.saturating_sub(latest.report().time()));
-        (expire_ms == 0 || age <= u64::from(expire_ms) * NS_PER_MS).then(|| latest.clone())
     }
 }
 
@@ -108,7 +87,7 @@ impl From<Alert> for Post {
 
 /// Messages in the order in which they were decided on.
 #[derive(Default)]
-pub(super) struct Outbox(Mutex<Queue>);
+pub(super) struct Outbox(Mutex<Queue>, Condvar);
 
 #[derive(Default)]
 struct Queue {
@@ -130,6 +109,7 @@ impl Outbox {
             fn drop(&mut self) {
                 if self.1 {
                     self.0.queue().is_posting = false;
+                    self.0.1.notify_all();
                 }
             }
         }
@@ -148,10 +128,17 @@ impl Outbox {
             };
             let Some(next) = next else {
                 in_use.1 = false;
+                self.1.notify_all();
                 return;
             };
             post(next);
         }
+    }
+
+    /// Waits until everything has been posted, but not for long: who posts may be held up by the application.
+    pub(super) fn settle(&self, patience: Duration) {
+        let is_busy = |queue: &mut Queue| queue.is_posting || !queue.posts.is_empty();
+        drop(self.1.wait_timeout_while(self.queue(), patience, is_busy));
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -13,8 +13,8 @@ pub fn specs() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecString::builder("model")
             .nick("Model")
-            .blurb("Name of an installed model package, or path of a folder that holds one; while playing a new one is loaded beside the old, which stays if that fails")
-            .default_value(Some(default.model.as_str()))
+            .blurb("Name of an installed model package, or path of a folder that holds one; unset = l40; while playing a new one is loaded beside the old, which stays if that fails")
+            .default_value(default.model.as_deref())
             .mutable_playing()
             .build(),
         glib::ParamSpecEnum::builder_with_default("device", default.device)
@@ -78,7 +78,7 @@ pub fn specs() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecFloat::builder("detection-threshold")
             .nick("Detection threshold")
-            .blurb("Least confidence, 0..1, at which the detector's find is a new face")
+            .blurb("Minimum confidence, 0..1, at which the detector's find is a new face")
             .minimum(0.0)
             .maximum(1.0)
             .default_value(default.detection_threshold)
@@ -186,6 +186,13 @@ pub fn specs() -> Vec<glib::ParamSpec> {
             .blurb("Name of the stream in reports, such as the camera's; unset = none")
             .mutable_playing()
             .build(),
+        glib::ParamSpecUInt::builder("processing-deadline")
+            .nick("Processing deadline")
+            .blurb("Latency to report in mode=sync, in milliseconds; 0 = what nearly all of the newest frames took")
+            .maximum(60_000)
+            .default_value(default.processing_deadline)
+            .mutable_ready()
+            .build(),
         glib::ParamSpecUInt::builder("stats-interval")
             .nick("Statistics interval")
             .blurb("Post the property stats as an element message about this often, in milliseconds; 0 = never")
@@ -204,7 +211,7 @@ pub fn specs() -> Vec<glib::ParamSpec> {
 pub fn set(settings: &mut Settings, name: &str, value: &glib::Value) {
     const CHECKED: &str = "GObject has checked the type";
     match name {
-        "model" => settings.model = value.get::<Option<String>>().expect(CHECKED).unwrap_or_default(),
+        "model" => settings.model = value.get().expect(CHECKED),
         "device" => settings.device = value.get::<Device>().expect(CHECKED),
         "require-device" => settings.require_device = value.get().expect(CHECKED),
         "threads" => settings.threads = value.get().expect(CHECKED),
@@ -224,6 +231,7 @@ pub fn set(settings: &mut Settings, name: &str, value: &glib::Value) {
         "fake-threshold" => settings.fake_threshold = value.get().expect(CHECKED),
         "authentic-threshold" => settings.authentic_threshold = value.get().expect(CHECKED),
         "hysteresis" => settings.hysteresis = value.get().expect(CHECKED),
+        "processing-deadline" => settings.processing_deadline = value.get().expect(CHECKED),
         "post-messages" => settings.post_messages = value.get().expect(CHECKED),
         "alert-after" => settings.alert_after = value.get().expect(CHECKED),
         "alert-hold" => settings.alert_hold = value.get().expect(CHECKED),
@@ -257,6 +265,7 @@ pub fn get(settings: &Settings, name: &str) -> glib::Value {
         "fake-threshold" => settings.fake_threshold.to_value(),
         "authentic-threshold" => settings.authentic_threshold.to_value(),
         "hysteresis" => settings.hysteresis.to_value(),
+        "processing-deadline" => settings.processing_deadline.to_value(),
         "post-messages" => settings.post_messages.to_value(),
         "alert-after" => settings.alert_after.to_value(),
         "alert-hold" => settings.alert_hold.to_value(),

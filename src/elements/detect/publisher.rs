@@ -1,28 +1,31 @@
 //! What the world is told: the newest report, alerts, latency, statistics, where models run.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 
 use super::OnError;
-use super::engine::Engine;
+use super::engine::Job;
 use super::imp::{CAT, DeepfakeDetect};
-use super::outlet::{Arrival, Outlet, Post};
+use super::outlet::{Outlet, Post};
 use super::settings::Settings;
 use super::stats::{Stage, Stats};
 use deepfake_engine::analysis::AnalysisError;
 use deepfake_engine::analysis::analyzer::{Analyzer, Timings};
+use deepfake_engine::executor::Mailbox;
 use deepfake_engine::inference::{InferenceError, Model, Placement};
-use deepfake_report::FrameReport;
 use deepfake_report::alert::{Action, Alert};
+use deepfake_report::{FrameReport, Reason};
 use deepfake_report::{message, meta};
 
-/// Due frames in a row that must be in time for the analysis to have caught up.
-const CAUGHT_UP: u32 = 100;
 /// The latency that `mode=sync` reports is a multiple of this.
-const LATENCY_STEP: gst::ClockTime = gst::ClockTime::from_mseconds(5);
+const LATENCY_STEP: Duration = Duration::from_millis(5);
+/// It is never more than this: a stream that is later drops frames, or stands still.
+const MAX_LATENCY: Duration = Duration::from_secs(1);
 
 /// What runs on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,43 +78,127 @@ pub(super) struct Live {
     pub(super) placements: [Option<Placement>; Part::COUNT],
     /// `name@version`
     pub(super) model: Option<String>,
-    /// Above zero while frames are being shed, which has been logged: frames in time until the analysis has caught up.
-    pub(super) behind: u32,
     /// What `mode=sync` adds to the stream's latency.
-    pub(super) latency: gst::ClockTime,
+    pub(super) latency: Latency,
+    /// A face came into too few analyses to be judged, which has been told.
+    pub(super) too_few_frames: bool,
     /// The last analysis failed: the warning has been posted.
     pub(super) failing: bool,
+}
+
+impl Live {
+    /// A model is ready, and a frame takes so long.
+    pub(super) fn loaded(&mut self, model: &Model, frame: Duration) {
+        self.readiness = Readiness::Running;
+        self.model = Some(model.package().full_name());
+        self.latency = Latency::starting_with(frame);
+    }
+}
+
+/// What the streaming thread shares with threads of lower priority, without a lock that it could wait for.
+#[derive(Default)]
+pub(super) struct Flow {
+    /// The newest report on its way to the streaming thread.
+    pub(super) news: Mailbox<News>,
     /// An error has been posted: the stream ends.
-    pub(super) failed: bool,
+    pub(super) failed: AtomicBool,
+    pub(super) frames: AtomicU64,
+    pub(super) shed: AtomicU64,
+    pub(super) strays: AtomicU64,
+    pub(super) jumps: AtomicU64,
+}
+
+impl Flow {
+    /// A new start.
+    pub(super) fn clear(&self) {
+        drop(self.news.take());
+        self.failed.store(false, Ordering::SeqCst);
+        for counter in [&self.frames, &self.shed, &self.strays, &self.jumps] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What frames carry from now on.
+pub(super) struct News {
+    /// Of the channel, when the frame came.
+    pub(super) epoch: u64,
+    pub(super) report: Option<Arc<meta::Attachable>>,
+}
+
+/// The latency that `mode=sync` reports: what nearly all of the newest frames took, and a quarter more.
+#[derive(Debug, Default)]
+pub(super) struct Latency {
+    reported: Duration,
+    newest: VecDeque<Duration>,
+    frames: usize,
+}
+
+impl Latency {
+    /// Frames of which 19 in 20 were as fast.
+    const SIZE: usize = 128;
+    /// Frames from one look at them to the next.
+    const INTERVAL: usize = 32;
+
+    pub(super) fn starting_with(frame: Duration) -> Self {
+        Self { reported: rounded(frame), ..Self::default() }
+    }
+
+    pub(super) fn reported(&self) -> Duration {
+        self.reported
+    }
+
+    /// A frame took so long. Whether that changes what is to be reported: it rises at once, and falls when a good deal too large.
+    pub(super) fn record(&mut self, took: Duration) -> bool {
+        if self.newest.len() == Self::SIZE {
+            self.newest.pop_front();
+        }
+        self.newest.push_back(took);
+        self.frames += 1;
+        if !self.frames.is_multiple_of(Self::INTERVAL) {
+            return false;
+        }
+        let mut sorted: Vec<_> = self.newest.iter().copied().collect();
+        sorted.sort_unstable();
+        let wanted = rounded(sorted[(sorted.len() * 19).div_ceil(20) - 1]);
+        let changes = wanted > self.reported || wanted * 4 < self.reported * 3;
+        if changes {
+            self.reported = wanted;
+        }
+        changes
+    }
+}
+
+/// A quarter more, in whole steps.
+fn rounded(took: Duration) -> Duration {
+    let steps = (took.as_nanos() / 4 * 5).div_ceil(LATENCY_STEP.as_nanos());
+    u32::try_from(steps).map_or(MAX_LATENCY, |steps| (LATENCY_STEP * steps).min(MAX_LATENCY))
 }
 
 impl DeepfakeDetect {
     /// Makes known which model runs from now on, and on what.
     pub(super) fn announce(&self, model: &Model) {
-        {
-            let mut live = self.live();
-            live.readiness = Readiness::Running;
-            live.model = Some(model.package().full_name());
-        }
-        self.place(Part::Model, model.placement());
+        self.live().model = Some(model.package().full_name());
+        self.report_placement(Part::Model, model.placement());
     }
 
     /// Tells of devices that were lost or have come back.
     pub(super) fn watch_devices(&self, analyzer: &Analyzer) {
         // Another model may have been announced while this one was still at work.
         if self.live().model.as_deref() == Some(&analyzer.model().package().full_name()) {
-            self.place(Part::Model, analyzer.model().placement());
+            self.report_placement(Part::Model, analyzer.model().placement());
         }
         if let Some(placement) = analyzer.detector_placement() {
-            self.place(Part::Detector, placement);
+            self.report_placement(Part::Detector, placement);
         }
     }
 
     /// Makes known where a part runs from now on, if that is news.
-    pub(super) fn place(&self, part: Part, placement: Placement) {
+    pub(super) fn report_placement(&self, part: Part, placement: Placement) {
         let before = {
             let mut live = self.live();
-            if live.placements[part as usize].as_ref() == Some(&placement) {
+            let is_news = live.placements[part as usize].as_ref() != Some(&placement);
+            if !is_news || live.readiness == Readiness::Stopped {
                 return;
             }
             if part == Part::Model {
@@ -136,7 +223,7 @@ impl DeepfakeDetect {
     }
 
     /// Says that nothing can be analysed: an error where the user wants one, else a warning.
-    pub(super) fn complain(&self, error: &AnalysisError, settings: &Settings) -> Result<(), gst::ErrorMessage> {
+    pub(super) fn post_load_error(&self, error: &AnalysisError, settings: &Settings) -> Result<(), gst::ErrorMessage> {
         self.live().readiness = Readiness::Failed;
         let required = matches!(error, AnalysisError::Inference(InferenceError::Device { .. }));
         if settings.on_error == OnError::Fail || required {
@@ -150,135 +237,146 @@ impl DeepfakeDetect {
         Ok(())
     }
 
-    /// Counts frames that were due but are not analysed. Says so once, until the analysis has caught up.
-    pub(super) fn count_shed(&self, dropped: u64) {
-        let mut live = self.live();
-        // While the model is being loaded nothing is behind.
-        if live.readiness != Readiness::Running {
-            return;
-        }
-        live.stats.shed += dropped;
-        if dropped == 0 {
-            live.behind = live.behind.saturating_sub(1);
-        } else if std::mem::replace(&mut live.behind, CAUGHT_UP) == 0 {
-            drop(live);
-            gst::warning!(CAT, imp = self, "the analysis is behind: frames pass without their own, see stats");
-        }
-    }
-
     /// What the property `stats` holds.
     pub(super) fn stats(&self) -> gst::Structure {
-        let queue_depth = match self.state().as_ref().map(|state| &state.engine) {
-            Some(Engine::Async(background)) => background.depth(),
-            _ => 0,
+        let state = self.state().as_ref().map(|state| (state.channel.depth(), state.stream_times.clone()));
+        let (depth, stream_times) = state.unwrap_or_default();
+        let (mut stats, readiness, model, device) = {
+            let live = self.live();
+            (live.stats.clone(), live.readiness, live.model.clone(), live.active_device)
         };
-        let live = self.live();
-        let (mut structure, readiness) = (live.stats.structure(), live.readiness);
+        stats.set_stream_times(stream_times);
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (stats.frames, stats.shed) = (count(&self.flow.frames), count(&self.flow.shed));
+        (stats.strays, stats.jumps) = (count(&self.flow.strays), count(&self.flow.jumps));
+        let mut structure = stats.structure();
         structure.set("state", readiness.as_str());
-        structure.set("queue-depth", queue_depth as u32);
-        structure.set_if_some("model", live.model.as_deref());
-        structure.set_if_some("device", live.active_device);
+        structure.set("queue-depth", depth as u32);
+        structure.set_if_some("model", model);
+        structure.set_if_some("device", device);
         structure
     }
 
     /// Posts `stats` if it is time to.
-    pub(super) fn tell_stats(&self) {
+    pub(super) fn post_stats(&self) {
         let interval = Duration::from_millis(self.settings().stats_interval.into());
         if interval.is_zero() {
             return;
         }
         {
             let mut guard = self.state();
-            let Some(state) = guard.as_mut().filter(|state| state.told.elapsed() >= interval) else { return };
-            state.told = Instant::now();
+            let Some(state) = guard.as_mut().filter(|state| state.posted_stats.elapsed() >= interval) else { return };
+            state.posted_stats = Instant::now();
         }
         let message = gst::message::Element::builder(self.stats()).src(&*self.obj()).build();
         let _ = self.obj().post_message(message);
+    }
+
+    /// What `mode=sync` adds to the stream's latency.
+    pub(super) fn own_latency(&self) -> gst::ClockTime {
+        match self.settings().processing_deadline {
+            0 => gst::ClockTime::try_from(self.live().latency.reported()).expect("a second at the most"),
+            deadline => gst::ClockTime::from_mseconds(deadline.into()),
+        }
+    }
+
+    /// Frames wait for another time from now on: the pipeline is to ask how long.
+    pub(super) fn post_latency(&self) {
+        gst::debug!(CAT, imp = self, "the latency is {} now", self.own_latency());
+        let _ = self.obj().post_message(gst::message::Latency::builder().src(&*self.obj()).build());
     }
 
     /// Tells the world what an analysis has come to. `is_stale` says whether the stream was reset meanwhile.
     pub(super) fn publish(
         &self,
         analyzer: &Analyzer,
+        job: &Job,
         result: Result<FrameReport, AnalysisError>,
-        arrival: Arrival,
+        waited: Duration,
         took: Duration,
-        settings: &Settings,
         is_stale: &dyn Fn() -> bool,
-    ) -> Result<(), gst::FlowError> {
+    ) {
+        let settings = &job.settings;
         let threshold = analyzer.fake_threshold();
         let element = self.obj().name();
         let result = result.map(|mut report| {
             let stream = settings.stream.as_deref();
-            self.live().outlet.complete(&mut report, &element, stream, arrival.at, threshold);
+            self.live().outlet.complete(&mut report, &element, stream, job.arrived, threshold);
             meta::Attachable::new(Arc::new(report))
         });
 
         let mut live = self.live();
         if is_stale() {
-            return Ok(());
+            return;
         }
         match result {
             Ok(attachable) => {
                 let report = attachable.report().clone();
                 live.stats.analysed(report.faces.len(), took);
+                live.stats.record(Stage::Wait, waited);
                 let Timings { find, crop, encode, judge } = analyzer.took();
                 let stages = [(Stage::Find, find), (Stage::Crop, crop), (Stage::Encode, encode), (Stage::Judge, judge)];
-                stages.into_iter().for_each(|(stage, time)| live.stats.took(stage, time));
+                stages.into_iter().for_each(|(stage, time)| live.stats.record(stage, time));
                 live.failing = false;
-                if live.readiness == Readiness::Failed {
-                    // It was the model before this one that failed, over a frame that it was still at.
-                    live.readiness = Readiness::Running;
-                }
-                let alerts = live.outlet.accept(attachable, threshold, settings);
+                let alerts = live.outlet.accept(&report, threshold, settings);
                 live.stats.alerts += alerts.iter().filter(|alert| alert.action == Action::Raised).count() as u64;
                 self.outbox.push(settings.post_messages.then(|| Post::Report(report.clone())));
                 self.outbox.push(alerts.into_iter().map(Post::from));
-                let slower = latency_for(took).max(live.latency);
-                let slowed = std::mem::replace(&mut live.latency, slower) != slower;
+                self.flow.news.put(News { epoch: job.epoch, report: Some(Arc::new(attachable)) });
+                let changed = live.latency.record(waited + took);
+                let is_starved = report.faces.iter().any(|face| face.reason == Some(Reason::TooFewFrames));
+                let warns = is_starved && !std::mem::replace(&mut live.too_few_frames, true);
                 drop(live);
-                self.tell(&report, took);
+                self.log_report(&report, took);
                 self.post_outbox();
-                if slowed && self.obj().current_state() == gst::State::Playing {
-                    gst::debug!(CAT, imp = self, "analysis took {took:?}: the latency is {slower} now");
-                    let _ = self.obj().post_message(gst::message::Latency::builder().src(&*self.obj()).build());
+                if warns {
+                    self.warn_of_too_few_frames();
                 }
-                Ok(())
+                if changed && job.waits && settings.processing_deadline == 0 {
+                    self.post_latency();
+                }
             }
             Err(error) => {
                 live.stats.failed += 1;
-                let mut alerts = live.outlet.fail(arrival.time);
-                if matches!(error, AnalysisError::Inference(InferenceError::WorkerGone { .. })) {
-                    alerts.extend(live.outlet.clear());
-                    // It does not mend itself; a `model` that is set from now on is loaded with all else.
-                    live.readiness = Readiness::Failed;
-                }
-                let first = !std::mem::replace(&mut live.failing, true);
-                live.failed = settings.on_error == OnError::Fail;
-                let failed = live.failed;
+                let alerts = live.outlet.fail(job.time);
                 self.outbox.push(alerts.into_iter().map(Post::from));
+                self.flow.news.put(News { epoch: job.epoch, report: None });
+                let first = !std::mem::replace(&mut live.failing, true);
+                let fails = settings.on_error == OnError::Fail;
                 drop(live);
                 self.post_outbox();
-                if failed {
-                    gst::element_imp_error!(self, gst::StreamError::Failed, ("{error}"));
-                    return Err(gst::FlowError::Error);
-                }
-                if first {
+                if fails {
+                    if !self.flow.failed.swap(true, Ordering::SeqCst) {
+                        gst::element_imp_error!(self, gst::StreamError::Failed, ("{error}"));
+                    }
+                } else if first {
                     gst::element_imp_warning!(
                         self,
                         gst::StreamError::Failed,
                         [
-                            "{error}\nFrames pass without analysis until this mends itself. Set on-error=fail to stop instead."
+                            "{error}\nFrames pass without analysis until this is over. Set on-error=fail to stop instead."
                         ]
                     );
                 }
-                Ok(())
             }
         }
     }
 
+    fn warn_of_too_few_frames(&self) {
+        let shed = self.flow.shed.load(Ordering::Relaxed);
+        let cause = match shed {
+            0 => "the stream has too few frames a second".to_owned(),
+            shed => format!("this machine is too slow for all that it analyses ({shed} frames were shed so far)"),
+        };
+        gst::element_imp_warning!(
+            self,
+            gst::StreamError::Failed,
+            ("Faces are not judged: {cause}. Analyse fewer streams, smaller pictures or fewer faces, or use a GPU.")
+        );
+    }
+
     /// Tells the log of a frame's way.
-    pub(super) fn tell(&self, report: &FrameReport, took: Duration) {
+    pub(super) fn log_report(&self, report: &FrameReport, took: Duration) {
         gst::debug!(
             CAT,
             imp = self,
@@ -335,8 +433,27 @@ impl DeepfakeDetect {
     }
 }
 
-/// The latency to report when an analysis took this long: a quarter more, in whole steps.
-pub(super) fn latency_for(took: Duration) -> gst::ClockTime {
-    let ns = took.as_nanos() as u64 / 4 * 5;
-    LATENCY_STEP * ns.div_ceil(LATENCY_STEP.nseconds())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn the_latency_follows_what_nearly_all_frames_take() {
+        let mut latency = Latency::starting_with(8 * MS);
+        assert_eq!(latency.reported(), 10 * MS);
+        // One frame that stood still is no reason to be late for ever.
+        latency.record(3000 * MS);
+        let changes = (0..200).filter(|_| latency.record(8 * MS)).count();
+        assert_eq!((latency.reported(), changes), (10 * MS, 0));
+        (0..200).for_each(|_| _ = latency.record(40 * MS));
+        assert_eq!(latency.reported(), 50 * MS);
+        (0..200).for_each(|_| _ = latency.record(36 * MS));
+        assert_eq!(latency.reported(), 50 * MS, "not for a little");
+        (0..200).for_each(|_| _ = latency.record(8 * MS));
+        assert_eq!(latency.reported(), 10 * MS);
+        (0..200).for_each(|_| _ = latency.record(3000 * MS));
+        assert_eq!(latency.reported(), MAX_LATENCY);
+    }
 }

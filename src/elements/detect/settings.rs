@@ -13,7 +13,7 @@ use deepfake_engine::inference::{DeviceRequest, Model, ModelPackage, SessionOpti
 use deepfake_report::alert::AlertSettings;
 
 /// The model that is used where none is named.
-const DEFAULT_MODEL: &str = "l40";
+pub const DEFAULT_MODEL: &str = "l40";
 
 /// The face detector that is used where none is named.
 const DEFAULT_DETECTOR: &str = "centerface.onnx";
@@ -23,7 +23,8 @@ const NS_PER_MS: u64 = 1_000_000;
 /// Values of the element's properties.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub model: String,
+    /// `None` for the default one.
+    pub model: Option<String>,
     pub device: Device,
     pub require_device: bool,
     pub threads: u32,
@@ -53,6 +54,8 @@ pub struct Settings {
     pub expire: u32,
     /// Name of the stream in reports.
     pub stream: Option<String>,
+    /// Milliseconds; 0 for what frames take.
+    pub processing_deadline: u32,
     /// Milliseconds; 0 for never.
     pub stats_interval: u32,
 }
@@ -63,7 +66,7 @@ impl Default for Settings {
         let quality = QualityLimits::default();
         let alerts = AlertSettings::default();
         Self {
-            model: DEFAULT_MODEL.into(),
+            model: Some(DEFAULT_MODEL.into()),
             device: Device::default(),
             require_device: false,
             threads: 0,
@@ -88,6 +91,7 @@ impl Default for Settings {
             alert_hold: (alerts.hold_ns / NS_PER_MS) as u32,
             expire: 2000,
             stream: None,
+            processing_deadline: 0,
             stats_interval: 0,
         }
     }
@@ -153,7 +157,7 @@ impl Settings {
     }
 
     fn package(&self) -> Result<ModelPackage, AnalysisError> {
-        let package = ModelPackage::find(&self.model)?;
+        let package = ModelPackage::find(self.model.as_deref().unwrap_or(DEFAULT_MODEL))?;
         let is_aligned = package.input.alignment == Alignment::FivePoint;
         if is_aligned && self.face_source == FaceSource::Upstream {
             return Err(AnalysisError::LandmarksNeeded { model: package.full_name() });

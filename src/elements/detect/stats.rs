@@ -34,7 +34,7 @@ pub struct Stats {
 pub enum Stage {
     /// The element's own work in the streaming thread, for each frame; waiting for an analysis (`mode=sync`) is none of it.
     Stream,
-    /// From a frame's arrival to the begin of its analysis.
+    /// From a frame's arrival to the start of its analysis.
     Wait,
     /// Looking for faces and following them.
     Find,
@@ -73,11 +73,16 @@ impl Stats {
         self.tracks = faces as u32;
         self.busy += took;
         self.longest = self.longest.max(took);
-        self.took(Stage::Analysis, took);
+        self.record(Stage::Analysis, took);
     }
 
-    pub fn took(&mut self, stage: Stage, time: Duration) {
+    pub fn record(&mut self, stage: Stage, time: Duration) {
         self.times[stage as usize].push(time);
+    }
+
+    /// The streaming thread's own.
+    pub fn set_stream_times(&mut self, times: Recent) {
+        self.times[Stage::Stream as usize] = times;
     }
 
     /// Everything as fields of a structure. Times are in nanoseconds; those of stages are of the newest [`Recent::SIZE`] frames.
@@ -108,7 +113,7 @@ impl Stats {
 
 /// The newest times of one kind.
 #[derive(Clone, Debug, Default)]
-struct Recent {
+pub struct Recent {
     /// Nanoseconds, at most four seconds.
     times: Vec<u32>,
     next: usize,
@@ -117,7 +122,7 @@ struct Recent {
 impl Recent {
     const SIZE: usize = 512;
 
-    fn push(&mut self, time: Duration) {
+    pub fn push(&mut self, time: Duration) {
         let time = u32::try_from(time.as_nanos()).unwrap_or(u32::MAX);
         if self.times.len() < Self::SIZE {
             self.times.push(time);
@@ -161,7 +166,7 @@ mod tests {
         gst::init().unwrap();
         let mut stats = Stats::default();
         for (index, stage) in Stage::ALL.into_iter().enumerate() {
-            stats.took(stage, Duration::from_nanos(index as u64 + 1));
+            stats.record(stage, Duration::from_nanos(index as u64 + 1));
         }
         let structure = stats.structure();
         assert_eq!(structure.get::<u64>("stream-time-p50"), Ok(1));

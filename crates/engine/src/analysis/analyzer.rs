@@ -62,6 +62,8 @@ pub struct Timings {
 /// What is remembered of one followed face.
 struct Face {
     window: Window,
+    /// PTS from which on all of its crops could be judged.
+    since: Option<u64>,
     verdict: Verdict,
     score: Option<f64>,
     /// How likely each of the model's kinds is, by the last score.
@@ -207,14 +209,14 @@ impl Analyzer {
         for track in tracks.iter() {
             if !track.seen {
                 if let Some(face) = self.faces.get_mut(&track.id) {
-                    face.verdict.reject(frame.pts, Reason::NotSeen);
+                    face.reject(frame.pts, Reason::NotSeen);
                 }
                 continue;
             }
             let face = self.faces.entry(track.id).or_insert_with(|| Face::new(&self.model));
             // What is told without looking at pixels needs no crop.
             if let Some(reason) = self.settings.quality.rejects(&track.rect, track.landmarks.as_ref()) {
-                face.verdict.reject(frame.pts, reason);
+                face.reject(frame.pts, reason);
                 continue;
             }
             let crop = match self.cropper.crop(frame, &track.rect, track.landmarks.as_ref(), &self.crop_spec) {
@@ -223,7 +225,7 @@ impl Analyzer {
             };
             let rejection = self.quality.rejects(crop, self.crop_spec.width, &self.settings.quality)?;
             match rejection {
-                Some(reason) => face.verdict.reject(frame.pts, reason),
+                Some(reason) => face.reject(frame.pts, reason),
                 None => {
                     cropped.push(track.id);
                     let (width, height) = (self.crop_spec.width as usize, self.crop_spec.height as usize);
@@ -242,6 +244,7 @@ impl Analyzer {
             let crops = ArrayViewMut4::from_shape(shape, &mut self.crops).expect("every crop has the model's size");
             for (id, encoded) in cropped.iter().zip(self.model.encode(crops)?) {
                 let face = self.faces.get_mut(id).expect("every cropped track has a face");
+                face.since.get_or_insert(frame.pts);
                 face.window.push(frame.pts, &encoded);
                 face.heat = encoded.where_map.and_then(|map| {
                     let track = tracks.iter().find(|track| track.id == *id)?;
@@ -266,11 +269,25 @@ impl Face {
         let window = &model.package().window;
         Self {
             window: Window::new(window.frames, window.rate_hz),
+            since: None,
             verdict: Verdict::default(),
             score: None,
             kinds: vec![],
             heat: None,
         }
+    }
+}
+
+impl Face {
+    /// The newest crop could not be judged.
+    fn reject(&mut self, pts: u64, reason: Reason) {
+        self.since = None;
+        self.verdict.reject(pts, reason);
+    }
+
+    /// Whether its frames come too seldom for its window ever to be ready.
+    fn is_starved(&self, pts: u64) -> bool {
+        self.since.is_some_and(|since| self.window.is_overdue(since, pts))
     }
 }
 
@@ -281,8 +298,8 @@ fn judge(
     model: &Model,
     thresholds: &Thresholds,
 ) -> Result<(), AnalysisError> {
-    let least = model.package().window.least_frames;
-    let ready: Vec<u32> = ids.iter().copied().filter(|id| faces[id].window.fill() >= least).collect();
+    let min_frames = model.package().window.least_frames;
+    let ready: Vec<u32> = ids.iter().copied().filter(|id| faces[id].window.is_ready(min_frames)).collect();
     let windows: Vec<_> = ready.iter().map(|id| faces[id].window.features()).collect();
     let mut scored: BTreeMap<u32, Scored> = ready.into_iter().zip(model.judge(&windows)?).collect();
     for id in ids {
@@ -302,7 +319,10 @@ fn report(track: &Track, face: &Face, frame: &FrameView, model: &Model) -> Optio
         return None;
     }
     let (width, height) = (f64::from(frame.width), f64::from(frame.height));
-    let (state, reason) = face.verdict.state(frame.pts);
+    let (state, mut reason) = face.verdict.state(frame.pts);
+    if state == State::Warming && face.is_starved(frame.pts) {
+        reason = Some(Reason::TooFewFrames);
+    }
     // A face that cannot be judged has no score: the last one belongs to what was seen before.
     let is_rejected = state == State::Rejected;
     let score = face.score.filter(|_| !is_rejected);

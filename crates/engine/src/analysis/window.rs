@@ -54,10 +54,14 @@ impl Grid {
     }
 }
 
+/// Fewer crops than this say too little, however much time lies between them.
+const MIN_CROPS: usize = 4;
+
 /// Features of the newest crops of one face, oldest first.
 #[derive(Clone, Debug)]
 pub struct Window {
     size: usize,
+    rate_hz: f64,
     longest_ns: u64,
     crops: VecDeque<Crop>,
     /// Features one after the other, room for two windows: those of the window lie in one piece, at its end, and only when it is
@@ -78,7 +82,7 @@ impl Window {
     /// takes are dropped, so that a face seen now and then is not judged by its past.
     pub fn new(size: usize, rate_hz: f64) -> Self {
         let longest_ns = (2.0 * size as f64 / rate_hz * 1e9) as u64;
-        Self { size, longest_ns, crops: VecDeque::with_capacity(size), features: vec![], feature_length: 0 }
+        Self { size, rate_hz, longest_ns, crops: VecDeque::with_capacity(size), features: vec![], feature_length: 0 }
     }
 
     /// Adds the newest crop.
@@ -120,6 +124,21 @@ impl Window {
     /// Number of crops when full.
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// Whether it holds enough for a score: as much time as `min_frames` crops take at the window's rate. Where frames come less
+    /// often than that, fewer crops do; but a model that asks for a full window gets one.
+    pub fn is_ready(&self, min_frames: usize) -> bool {
+        if self.fill() >= min_frames || min_frames == self.size {
+            return self.fill() >= min_frames;
+        }
+        let min_ns = (min_frames as f64 - 1.0) / self.rate_hz * 1e9;
+        self.fill() >= MIN_CROPS && self.span().is_some_and(|(start, end)| (end - start) as f64 >= min_ns)
+    }
+
+    /// Whether frames have come for longer than crops are kept, since `start`.
+    pub fn is_overdue(&self, start: u64, now: u64) -> bool {
+        now.saturating_sub(start) > self.longest_ns
     }
 
     /// PTS in nanoseconds of the oldest and the newest crop.
@@ -185,6 +204,29 @@ mod tests {
         assert!(!grid.take(5 * SECOND - SECOND / 3));
         assert!(!grid.take(5 * SECOND + SECOND / 10));
         assert!(grid.take(5 * SECOND + SECOND / 5));
+    }
+
+    /// Crops of a feed of this rate until a window of 40 at 15 Hz that asks for 20 has enough; `None` if it never does.
+    fn crops_until_ready(fps: f64, min_frames: usize) -> Option<usize> {
+        let (mut grid, mut window) = (Grid::new(15.0), Window::new(40, 15.0));
+        for pts in taken(&mut grid, fps, 30.0) {
+            window.push(pts, &Encoded { feature: vec![0.0], frame_logit: None, where_map: None });
+            if window.is_ready(min_frames) {
+                return Some(window.fill());
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn rare_frames_make_a_window_ready_by_their_time() {
+        for fps in [15.0, 25.0, 30.0, 59.94] {
+            assert_eq!(crops_until_ready(fps, 20), Some(20), "{fps} fps");
+        }
+        assert_eq!([10.0, 3.0, 2.0, 1.0].map(|fps| crops_until_ready(fps, 20)), [Some(14), Some(5), Some(4), Some(4)]);
+        assert_eq!(crops_until_ready(0.5, 20), None, "crops are not kept that long");
+        assert_eq!(crops_until_ready(10.0, 40), Some(40), "a full window is a full window");
+        assert_eq!(crops_until_ready(3.0, 40), None);
     }
 
     proptest! {

@@ -28,10 +28,10 @@ impl fmt::Display for Places<'_> {
 pub enum InferenceError {
     /// No usable library in any of the places, or not in the one that `ORT_DYLIB_PATH` names.
     #[error(
-        "no usable ONNX Runtime (1.{least} or newer). Searched:{}\n\
+        "no usable ONNX Runtime (1.{min} or newer). Searched:{}\n\
          Run `make deps` in the checkout, or `pip install onnxruntime` and set ORT_DYLIB_PATH to the file \
          onnxruntime/capi/libonnxruntime.so.1.* that it installs.",
-        Places(searched), least = super::runtime::LEAST_MINOR
+        Places(searched), min = super::runtime::MIN_MINOR
     )]
     RuntimeNotFound { searched: Vec<Searched> },
 
@@ -93,7 +93,7 @@ pub enum InferenceError {
     )]
     Run { path: PathBuf, cause: String },
 
-    /// The worker's thread is gone. A new worker is made when the model is loaded again.
-    #[error("the inference worker has stopped: {cause}. Restart the pipeline.")]
-    WorkerGone { cause: String },
+    /// A fault of ours, or of ONNX Runtime's bindings, over this one run.
+    #[error("a fault in running {}: {cause}. The next run is not affected. Please report it.", path.display())]
+    Panicked { path: PathBuf, cause: String },
 }

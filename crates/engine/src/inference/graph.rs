@@ -14,12 +14,14 @@ use ort::session::builder::SessionBuilder;
 use ort::value::{TensorElementType, TensorRef, ValueType};
 use sha2::{Digest, Sha256};
 
-use super::device::Device;
+use super::device::{Device, cores};
 use super::error::InferenceError;
 use super::runtime;
 
 /// ONNX files larger than this are refused: no live model is, and a wrong path may be.
-const MOST_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 1 << 30;
+/// Threads of a session where sessions cannot share them: there is a session for each core.
+const MAX_OWN_THREADS: usize = 4;
 
 /// An ONNX file, read once, so that what was checked is what runs.
 pub struct GraphFile {
@@ -35,7 +37,7 @@ impl GraphFile {
     /// # Errors
     /// [`InferenceError::File`] if it cannot be read, is empty, no regular file or larger than 1 GiB.
     pub fn read(path: &Path) -> Result<Self, InferenceError> {
-        let (file, length) = open_limited(path, MOST_BYTES)?;
+        let (file, length) = open_limited(path, MAX_BYTES)?;
         if length == 0 {
             return Err(other_file(path, "it is empty".into()));
         }
@@ -138,14 +140,21 @@ pub(super) fn open(file: &GraphFile, device: Device, threads: usize) -> Result<S
 }
 
 fn open_unguarded(file: &GraphFile, device: Device, threads: usize) -> Result<Session, ort::Error> {
-    let environment = &runtime::get().map_err(|error| ort::Error::new(error.to_string()))?.environment;
-    let mut builder = SessionBuilder::new(environment)?
-        .with_log_level(runtime::log_level())?
-        .with_execution_providers(device.providers(threads, &file.sha256))?;
-    if threads > 0 {
+    let runtime = runtime::get().map_err(|error| ort::Error::new(error.to_string()))?;
+    let mut builder =
+        SessionBuilder::new(&runtime.environment)?.with_execution_providers(device.providers(threads, &file.sha256))?;
+    if runtime.is_own {
+        builder = builder.with_log_level(runtime::log_level())?;
+    }
+    let own_threads = match threads {
+        // Of an environment that somebody else made.
+        0 if !runtime.shares_threads => cores().min(MAX_OWN_THREADS),
+        threads => threads,
+    };
+    if own_threads > 0 {
         // Not those of the runtime's pool. They do not spin either.
         builder = builder.with_independent_thread_pool()?;
-        builder = builder.with_intra_threads(threads)?.with_inter_threads(1)?.with_intra_op_spinning(false)?;
+        builder = builder.with_intra_threads(own_threads)?.with_inter_threads(1)?.with_intra_op_spinning(false)?;
     }
     if threads == 1 {
         builder = builder.with_deterministic_compute(true)?;

@@ -19,7 +19,7 @@ const FIRST: usize = 0;
 const HEAD: usize = 1;
 
 /// Probabilities nearer to 0 or 1 than this say no more than float32 can.
-const LEAST_PROBABILITY: f32 = 1e-7;
+const MIN_PROBABILITY: f32 = 1e-7;
 
 /// A model, loaded, checked against its graphs and tried once. The worker behind it is shared by the process.
 #[derive(Debug)]
@@ -154,7 +154,7 @@ impl Model {
     ) -> Result<Vec<Encoded>, InferenceError> {
         let count = crops.len_of(Axis(0));
         let mut encoded = Vec::with_capacity(count);
-        for batch in crops.axis_chunks_iter(Axis(0), self.most_rows(FIRST).min(count)) {
+        for batch in crops.axis_chunks_iter(Axis(0), self.max_rows(FIRST).min(count)) {
             let count = batch.len_of(Axis(0));
             encoded.append(&mut self.worker.run(FIRST, batch.into_dyn(), |outputs| read(outputs, count))??);
         }
@@ -162,7 +162,7 @@ impl Model {
     }
 
     /// Rows of a batch for this graph.
-    fn most_rows(&self, index: usize) -> usize {
+    fn max_rows(&self, index: usize) -> usize {
         let takes_one = self.worker.graphs()[index].input.shape[0] == Some(1);
         let one_by_one = self.placement().active.is_some_and(Device::takes_one_by_one);
         if takes_one || one_by_one { 1 } else { usize::MAX }
@@ -270,7 +270,7 @@ impl Model {
         for (position, window) in windows.iter().enumerate() {
             by_length.entry(window.nrows()).or_default().push(position);
         }
-        let most = self.most_rows(index);
+        let most = self.max_rows(index);
         let mut scored = vec![Scored { logit: 0.0, kinds: vec![] }; windows.len()];
         for positions in by_length.values().flat_map(|positions| positions.chunks(most)) {
             let views: Vec<_> = positions.iter().map(|&position| windows[position].insert_axis(Axis(0))).collect();
@@ -391,7 +391,7 @@ impl Model {
                     (false, 1) => fake,
                     (false, _) => fake - row[1 - output.fake_index],
                     (true, _) => {
-                        let fake = fake.clamp(LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY);
+                        let fake = fake.clamp(MIN_PROBABILITY, 1.0 - MIN_PROBABILITY);
                         (fake / (1.0 - fake)).ln()
                     }
                 }

@@ -19,7 +19,7 @@
 //! | | `alignment` | how the face lies in the crop. `"box"`: upright, around the middle of its box; `"five-point"`: turned and scaled so that eyes, nose and mouth come nearest to the places they have in dlib's face chips, scaled to `width` × `height` ([how](crate::analysis::alignment)); needs `face-source=detect` | `"box"` |
 //! | `[window]` | `frames` | crops in a full window, 1..1000 | – |
 //! | | `rate_hz` | crops a second, 0.1..120; the window counts time, not frames | – |
-//! | | `least_frames` | crops needed for an early score, 1..`frames` | `frames` |
+//! | | `least_frames` | crops needed for an early score, 1..`frames`: less than `frames` counts as the time that so many crops take at `rate_hz`, in which a slower feed has fewer of them, but at least 4 | `frames` |
 //! | `[encoder]` | `file`, `sha256` | ONNX file in the folder, and its checksum in hexadecimal | – |
 //! | | `input` | name of the input, float32 `[N, 3, height, width]`, N free | – |
 //! | | `output` | `sequence`: features `[N, feature_length]`; `frame`: class scores `[N]`, `[N, 1]` or `[N, 2]` | – |
@@ -69,7 +69,7 @@ use crate::analysis::sampler::ChannelOrder;
 const MAX_KINDS: usize = 16;
 
 /// A `model.toml` larger than this is none.
-const MOST_TOML_BYTES: u64 = 1 << 20;
+const MAX_TOML_BYTES: u64 = 1 << 20;
 
 /// A model package, read and checked by itself; [`Model::load`](super::Model::load) checks it against its graphs.
 #[derive(Clone, Debug, PartialEq)]
@@ -379,7 +379,7 @@ impl ModelPackage {
             };
             return Err(InferenceError::File { path, cause: cause.into(), mend });
         }
-        let text = String::from_utf8(read_limited(&path, MOST_TOML_BYTES)?)
+        let text = String::from_utf8(read_limited(&path, MAX_TOML_BYTES)?)
             .map_err(|_| InferenceError::Toml { path: path.clone(), cause: "it is not UTF-8 text".into() })?;
         let package = Self::parse(&path, &text)?;
         for graph in package.graphs.all() {

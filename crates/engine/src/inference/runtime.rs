@@ -5,26 +5,36 @@
 //! the system's library folders.
 //!
 //! A failure is not remembered: after the library was installed, the next [`get`] finds it.
+//!
+//! A process has one environment of ONNX Runtime. Where somebody else made it (an application, GStreamer's `onnxinference`), it is
+//! used as it is: its log level stays, and where it has no thread pools for all sessions, each session has its own.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, Once, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;
+use ort::session::builder::SessionBuilder;
 
 use super::error::{InferenceError, Searched};
 use super::places;
 
-/// The oldest ONNX Runtime that serves: 1.`LEAST_MINOR`.
-pub const LEAST_MINOR: u32 = ort::MINOR_VERSION;
+/// The oldest ONNX Runtime that serves: 1.`MIN_MINOR`.
+pub const MIN_MINOR: u32 = ort::MINOR_VERSION;
 
 /// ONNX Runtime, loaded.
 pub struct Runtime {
     pub(super) environment: Environment,
     path: PathBuf,
     version: String,
+    /// Whether nobody else in the process made the environment.
+    pub(super) is_own: bool,
+    /// Whether sessions can share the environment's threads.
+    pub(super) shares_threads: bool,
 }
 
 impl Runtime {
@@ -57,6 +67,8 @@ type LogHook = Arc<dyn Fn(Severity, &str) + Send + Sync>;
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 static LOADING: Mutex<()> = Mutex::new(());
+/// A line has come from an environment whose log is ours.
+static HEARD: AtomicBool = AtomicBool::new(false);
 static LOG: RwLock<Option<(Severity, LogHook)>> = RwLock::new(None);
 
 /// The process's ONNX Runtime; loads it on the first call.
@@ -77,13 +89,13 @@ pub fn get() -> Result<&'static Runtime, InferenceError> {
     Ok(RUNTIME.get_or_init(|| runtime))
 }
 
-/// Sends the lines of ONNX Runtime's own log that are at least as grave as `least` to `hook`, in the place of the hook
+/// Sends the lines of ONNX Runtime's own log that are at least as grave as `min` to `hook`, in the place of the hook
 /// before. Without a hook they are dropped: errors reach the caller as results anyway.
 ///
 /// The hook is called on any thread, and must not call back into this module.
-pub fn set_log_hook(least: Severity, hook: impl Fn(Severity, &str) + Send + Sync + 'static) {
-    *LOG.write().unwrap_or_else(PoisonError::into_inner) = Some((least, Arc::new(hook)));
-    if let Some(runtime) = RUNTIME.get() {
+pub fn set_log_hook(min: Severity, hook: impl Fn(Severity, &str) + Send + Sync + 'static) {
+    *LOG.write().unwrap_or_else(PoisonError::into_inner) = Some((min, Arc::new(hook)));
+    if let Some(runtime) = RUNTIME.get().filter(|runtime| runtime.is_own) {
         runtime.environment.set_log_level(log_level());
     }
 }
@@ -99,6 +111,7 @@ pub(super) fn log_level() -> LogLevel {
 }
 
 fn log(level: LogLevel, location: &str, message: &str) {
+    HEARD.store(true, Ordering::Relaxed);
     let severity = match level {
         LogLevel::Verbose => Severity::Debug,
         LogLevel::Info => Severity::Info,
@@ -106,7 +119,7 @@ fn log(level: LogLevel, location: &str, message: &str) {
         LogLevel::Error | LogLevel::Fatal => Severity::Error,
     };
     let hook = match LOG.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
-        Some((least, hook)) if severity >= *least => hook.clone(),
+        Some((min, hook)) if severity >= *min => hook.clone(),
         _ => return,
     };
     let line = format!("{location}: {message}");
@@ -134,8 +147,69 @@ fn load() -> Result<Runtime, InferenceError> {
         }))
         .build()
         .map_err(|error| failed(error.to_string()))?;
-    environment.set_log_level(log_level());
-    Ok(Runtime { environment, path, version })
+    let shares_threads = try_session(&environment, false, None).is_ok();
+    if !shares_threads {
+        try_session(&environment, true, None).map_err(|error| failed(error.to_string()))?;
+    }
+    // One of ours says so in our log.
+    let is_own = shares_threads
+        && try_session(&environment, false, Some(LogLevel::Verbose)).is_ok()
+        && HEARD.load(Ordering::Relaxed);
+    if is_own {
+        environment.set_log_level(log_level());
+    }
+    static AT_EXIT: Once = Once::new();
+    // After the library was opened, so that it is called before the library's own destructors.
+    // SAFETY: the function is one that may be called when the process ends.
+    AT_EXIT.call_once(|| {
+        let _ = unsafe { libc::atexit(wait_until_idle) };
+    });
+    Ok(Runtime { environment, path, version, is_own, shares_threads })
+}
+
+/// A graph that gives back its one number.
+const IDENTITY: &[u8] = b"\x08\x08\x42\x02\x10\x0d\x3a\x37\
+    \x0a\x10\x0a\x01x\x12\x01y\x22\x08Identity\x12\x01g\
+    \x5a\x0f\x0a\x01x\x12\x0a\x0a\x08\x08\x01\x12\x04\x0a\x02\x08\x01\
+    \x62\x0f\x0a\x01y\x12\x0a\x0a\x08\x08\x01\x12\x04\x0a\x02\x08\x01";
+
+/// Makes a session, which tells what the environment offers and whose it is.
+fn try_session(environment: &Environment, has_own_threads: bool, log: Option<LogLevel>) -> Result<(), ort::Error> {
+    let mut builder = SessionBuilder::new(environment)?;
+    if let Some(level) = log {
+        builder = builder.with_log_level(level)?;
+    }
+    if has_own_threads {
+        builder = builder.with_independent_thread_pool()?.with_intra_threads(1)?;
+    }
+    builder.commit_from_memory(IDENTITY).map(drop)
+}
+
+/// Somebody is at work with ONNX Runtime, whose destructors must not run meanwhile. The process waits for that when it ends.
+pub struct Busy(());
+
+static BUSY: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// How long the end of the process waits: an engine that is being built may take minutes.
+const MAX_EXIT_WAIT: Duration = Duration::from_secs(5);
+
+impl Busy {
+    pub fn begin() -> Self {
+        *BUSY.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Self(())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        *BUSY.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        BUSY.1.notify_all();
+    }
+}
+
+extern "C" fn wait_until_idle() {
+    let busy = BUSY.0.lock().unwrap_or_else(PoisonError::into_inner);
+    drop(BUSY.1.wait_timeout_while(busy, MAX_EXIT_WAIT, |busy| *busy > 0));
 }
 
 /// The threads of all sessions that were not given a number of their own: as many as there are cores, however many sessions.
@@ -255,12 +329,12 @@ fn version_of(library: *mut c_void) -> Result<String, String> {
     let (Some(Some(major)), Some(Some(minor))) = (numbers.next(), numbers.next()) else {
         return Err(format!("is broken: its version is `{version}`"));
     };
-    if (major, minor) < (1, LEAST_MINOR) {
-        return Err(format!("is version {version}, too old: 1.{LEAST_MINOR} or newer is needed"));
+    if (major, minor) < (1, MIN_MINOR) {
+        return Err(format!("is version {version}, too old: 1.{MIN_MINOR} or newer is needed"));
     }
     // SAFETY: as above.
     if unsafe { ((*base).GetApi)(ort::sys::ORT_API_VERSION) }.is_null() {
-        return Err(format!("is version {version}, which does not serve the interface of 1.{LEAST_MINOR}"));
+        return Err(format!("is version {version}, which does not serve the interface of 1.{MIN_MINOR}"));
     }
     Ok(version)
 }

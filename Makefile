@@ -15,7 +15,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MODELS ?=
 
-.PHONY: help deps deps-test build demo monitor test soak fuzz train-smoke bench valgrind docs install clean distclean
+.PHONY: help deps deps-test test-monitor build demo monitor test soak fuzz train-smoke bench valgrind docs install clean distclean
 
 help:  ## Show this list
 	@echo 'gst-plugin-deepfake: GStreamer elements that tell, live, whether a face on a video is real'
@@ -43,6 +43,10 @@ monitor: deps  ## Watch two sample feeds with deepfake-monitor; prints the addre
 
 test: deps-test  ## Format, lints, all tests, documentation: what continuous integration runs
 	@scripts/test.sh
+
+test-monitor: deps-test  ## The tests of deepfake-monitor, which is not yet tested with every change
+	@. scripts/env.sh
+	cargo test --locked --package deepfake-monitor
 
 soak: deps-test  ## Eight channels to which everything happens, for half an hour (DEEPFAKE_SOAK_SECONDS)
 	@. scripts/env.sh

@@ -3,7 +3,7 @@
 Slope and bias (Platt) are fitted over windows, because the live element shows the score of a window; each clip weighs the
 same, and so does each class. The clips are also shown as a worse line would bring them, or the probabilities would hold
 for clean files only. The thresholds come from real clips alone. Live, one window over the threshold is already an alarm, so
-a real clip is counted by its highest window: "fake" begins where 5 % of them would be called so at any time, and below the
+a real clip is counted by its highest window: "fake" begins where 2.5 % of them would be called so at any time, and below the
 score that 20 % of them reach at any time a face passes as authentic, if that score is below one half: what looks rather fake
 than real is never called authentic. Between the two the honest answer is "uncertain".
 """
@@ -28,7 +28,7 @@ from .workspace import Workspace, whole
 
 AS_IS = "as is"
 # Shares of real clips that reach the two thresholds in any window. With some thirty real clips 1 % could not be measured.
-FAKE_AT, AUTHENTIC_BELOW = 0.05, 0.20
+FAKE_AT, AUTHENTIC_BELOW = 0.025, 0.20
 
 
 class Clips(Dataset):

@@ -117,7 +117,7 @@ softmax = false
 [calibration]
 slope = {measured["slope"]:.6f}
 bias = {measured["bias"]:.6f}
-fake_threshold = {measured["fake_threshold"]:.4f}       # {FAKE_AT:.0%} of real dev clips reach it in any window
+fake_threshold = {measured["fake_threshold"]:.4f}       # {FAKE_AT:.1%} of real dev clips reach it in any window
 authentic_threshold = {measured["authentic_threshold"]:.4f}  # {AUTHENTIC_BELOW:.0%} of real dev clips reach it in any window, or one half
 hysteresis = {HYSTERESIS}
 fitted_on = {text(f"dev, {today}: {clips}, each as it is and recoded")}

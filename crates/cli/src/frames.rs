@@ -23,8 +23,8 @@ impl Frames {
     pub fn next(&mut self, sample: &gst::Sample) -> Result<Option<(Moment, Frame)>> {
         let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps()) else { return Ok(None) };
         if buffer.flags().contains(gst::BufferFlags::GAP) {
-            if let Some(pts) = buffer.pts() {
-                self.timeline.skip(pts.nseconds(), buffer.duration().map(gst::ClockTime::nseconds));
+            if let Some(time) = running_time(sample, &buffer) {
+                self.timeline.skip(time, buffer.duration().map(gst::ClockTime::nseconds));
             }
             return Ok(None);
         }
@@ -44,14 +44,22 @@ impl Frames {
         }
         let (_, info) = self.caps.as_ref().expect("set right above");
         let duration = buffer.duration().map(gst::ClockTime::nseconds);
-        let Some(mut moment) = self.timeline.next(buffer.pts().map(gst::ClockTime::nseconds), duration) else {
+        let Some(mut moment) = self.timeline.next(running_time(sample, &buffer), duration) else {
             return Ok(None);
         };
+        let pts = buffer.pts().map_or(moment.pts, gst::ClockTime::nseconds);
         moment.jump |= resized;
         let mapped = gst_video::VideoFrame::from_buffer_readable(buffer, info)
             .map_err(|_| anyhow::anyhow!("a frame's memory cannot be read as {}", info.format()))?;
-        Ok(Some((moment, Frame { mapped, pts: moment.pts })))
+        Ok(Some((moment, Frame { mapped, pts })))
     }
+}
+
+/// When the frame is shown, in nanoseconds since its segment began: what windows count in, here as live.
+fn running_time(sample: &gst::Sample, buffer: &gst::BufferRef) -> Option<u64> {
+    let pts = buffer.pts()?;
+    let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
+    segment.to_running_time(pts).map(gst::ClockTime::nseconds)
 }
 
 /// One mapped frame.

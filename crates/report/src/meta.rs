@@ -133,7 +133,7 @@ fn remove(buffer: &mut gst::BufferRef, element: Option<&str>) {
             meta.try_as_custom_meta().is_some_and(|custom| custom.has_name(NAME) && is_its(custom.structure()));
         let is_region = meta
             .downcast_ref::<VideoRegionOfInterestMeta>()
-            .is_some_and(|roi| roi.param(ROI_PARAM).as_deref().is_some_and(is_its));
+            .is_some_and(|roi| roi.param(ROI_PARAM).is_some_and(is_its));
         let action = if is_report || is_region {
             gst::buffer::BufferMetaForeachAction::Remove
         } else {

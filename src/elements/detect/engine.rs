@@ -221,7 +221,11 @@ impl DeepfakeDetect {
             if state.waits == Some(false) {
                 analyzer.take_turns();
             }
-            state.grid = Some(analyzer.grid());
+            // Frames that came while it loaded have begun the grid already.
+            let rate_hz = analyzer.model().package().window.rate_hz;
+            if state.grid.as_ref().is_none_or(|grid| !grid.has_rate(rate_hz)) {
+                state.grid = Some(analyzer.grid());
+            }
             state.model.clone_from(&settings.model);
             state.loading = None;
             state.channel.attach(Analysis { analyzer, element });

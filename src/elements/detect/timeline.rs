@@ -196,7 +196,7 @@ mod tests {
         // A rate that nobody knows is learnt.
         let mut timeline = Timeline::default();
         let moments: Vec<_> = (0..20).map(|frame| timeline.next(Some(frame * 5_000 * MS), None)).collect();
-        assert_eq!(moments[1..4], [None, None, jump_to(15_000 * MS)]);
+        assert_eq!(moments[1..4], [None, None, at(15_000 * MS)]);
         assert!(moments[4..].iter().all(|moment| moment.is_some_and(|moment| !moment.jump)), "{moments:?}");
     }
 

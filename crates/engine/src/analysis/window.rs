@@ -27,6 +27,10 @@ impl Grid {
         Self { rate_hz, position: None }
     }
 
+    pub fn has_rate(&self, rate_hz: f64) -> bool {
+        self.rate_hz == rate_hz
+    }
+
     /// Whether the frame at `pts` (ns) is due, and if so takes its slot. A frame up to half a second back is not; time that runs
     /// further back begins a new grid.
     pub fn take(&mut self, pts: u64) -> bool {

@@ -148,7 +148,7 @@ run() {
         env --default-signal=INT,QUIT setsid gst-launch-1.0 "${options[@]}" "$@" 2> >(explain) &
         child=$!
         await
-        [ -z "$stopped" ] && [ -n "$retry" ] || break
+        if [ -n "$stopped" ] || [ -z "$retry" ]; then break; fi
         [ "$status" -ne 0 ] || [ -n "$live" ] || break
         [ "$status" -ne 0 ] || say 'the other side has ended the stream'
         say "starting again in $retry s"

@@ -69,7 +69,8 @@ fn a_clip_without_a_face_has_none() {
 
 #[test]
 fn the_same_clip_gives_the_same_scores_bit_for_bit() {
-    let run = || reports(WOMAN, 90, "", "");
+    // All but when and by whom they were made.
+    let run = || reports(WOMAN, 90, "", "").into_iter().map(|report| (report.pts, report.faces)).collect::<Vec<_>>();
     assert!(run() == run(), "two runs differ");
 }
 

@@ -167,7 +167,9 @@ impl Channel {
                     failed = true;
                 }
                 gst::MessageView::Warning(warning) if ours => {
-                    assert_eq!(self.source, Source::BrokenCamera, "{}", warning.error());
+                    // Eight channels may be more than this machine can analyse, which it has to say.
+                    let busy = warning.error().message().contains("too slow");
+                    assert!(busy || self.source == Source::BrokenCamera, "{}", warning.error());
                 }
                 gst::MessageView::Eos(_) => failed = true,
                 _ => {}

@@ -426,7 +426,7 @@ mod tests {
             1 => Just(Some(f64::NAN)),
         ];
         let seen = proptest::bool::weighted(0.9);
-        let face = proptest::option::weighted(0.95, (seen.clone(), seen, score));
+        let face = proptest::option::weighted(0.95, (seen, seen, score));
         let faces = proptest::collection::vec(face, 1..4);
         prop_oneof![
             90 => (prop_oneof![9 => 20..200u64, 1 => 200..8000u64], faces).prop_map(|(ms, faces)| Event::Report(ms, faces)),

@@ -76,7 +76,7 @@ fn frames(clip: &Path, count: usize) -> anyhow::Result<Vec<VideoFrame<Readable>>
     let frames = samples.map(|sample| {
         let info = gst_video::VideoInfo::from_caps(sample.caps().context("no caps")?)?;
         let buffer = sample.buffer().context("no buffer")?.copy_deep()?;
-        Ok(VideoFrame::from_buffer_readable(buffer, &info).map_err(|_| anyhow!("a frame that cannot be read"))?)
+        VideoFrame::from_buffer_readable(buffer, &info).map_err(|_| anyhow!("a frame that cannot be read"))
     });
     let frames = frames.collect();
     pipeline.set_state(gst::State::Null)?;

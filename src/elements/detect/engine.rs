@@ -559,7 +559,7 @@ fn analyze_buffer(
     let mut report = analyzer.analyze(&view, given.as_deref())?;
     // The analysis knows running time only.
     let to_pts = |at: u64| buffer.pts().map_or(at, |pts| pts.nseconds().saturating_sub(time.saturating_sub(at)));
-    report.pts = to_pts(time);
+    report.pts = buffer.pts().map_or(time, gst::ClockTime::nseconds);
     report.running_time = Some(time);
     for face in &mut report.faces {
         face.window_start = face.window_start.map(to_pts);

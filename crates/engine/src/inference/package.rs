@@ -140,6 +140,8 @@ pub struct Window {
 
 /// The package's graphs.
 #[derive(Clone, Debug, PartialEq)]
+// One of a package: boxes would save nothing.
+#[allow(clippy::large_enum_variant)]
 pub enum Graphs {
     /// Crops to features, features of a window to a logit.
     Split { encoder: Encoder, head: Graph, kinds: Option<Kinds> },

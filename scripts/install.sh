@@ -29,7 +29,7 @@ for needed in "$library" "$built/deepfake" .deps/onnxruntime .deps/detectors/cen
     fi
 done
 
-models=${MODELS:-$(sed -n 's/^const DEFAULT_MODEL: &str = "\(.*\)";/\1/p' src/elements/detect/settings.rs)}
+models=${MODELS:-$(sed -n 's/^pub const DEFAULT_MODEL: &str = "\(.*\)";/\1/p' src/elements/detect/settings.rs)}
 if [ "$models" = all ]; then
     models=$(for package in models/*/model.toml; do basename "$(dirname "$package")"; done)
 fi

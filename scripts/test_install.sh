@@ -31,7 +31,7 @@ for element in deepfakedetect deepfakeoverlay deepfakelog; do
 done
 clean deepfake --version
 clean gst-launch-1.0 -q videotestsrc num-buffers=3 ! video/x-raw,width=320,height=240 \
-    ! deepfakedetect on-error=fail device=cpu mode=sync ! deepfakelog location="$folder/log.jsonl" ! fakesink
+    ! deepfakedetect on-error=fail device=cpu mode=sync ! deepfakelog all-buffers=true location="$folder/log.jsonl" ! fakesink
 [ "$(wc -l <"$folder/log.jsonl")" -eq 3 ] || { echo "install: the installed elements wrote no reports" >&2; exit 1; }
 
 # A program in C builds with the header and the flags that were installed.

@@ -68,6 +68,7 @@ fn in_steady_state_no_memory_for_pixels_is_allocated() {
         fake_threshold: None,
         authentic_threshold: None,
         hysteresis: None,
+        attach_where: false,
     };
     let mut analyzer = Analyzer::new(Model::load(model, &options).unwrap(), Some(detector), settings);
 

@@ -264,6 +264,22 @@ fn two_hundred_faces_keep_their_ids_in_a_crowd() {
     }
 }
 
+/// Two hundred faces of which a detector sees others each time.
+#[test]
+fn no_more_faces_are_followed_than_allowed() {
+    let mut tracker = Tracker::new(TrackerSettings { max_tracks: 16, min_hits: 1, ..TrackerSettings::default() });
+    for frame in 0..30 {
+        let seen: Vec<_> = (0..16)
+            .map(|index| (frame * 16 + index) % 200)
+            .map(|n| face((n % 20 * 60 + 30) as f32, (n / 20 * 60 + 30) as f32, 40.0))
+            .collect();
+        let tracks = tracker.update(frame * SECOND / 15, &seen);
+        assert_eq!(tracks.len(), 16, "frame {frame}");
+        assert!(tracks.iter().all(|track| track.seen), "those that are seen now are kept");
+        assert!(tracks.is_sorted_by_key(|track| track.id));
+    }
+}
+
 #[test]
 fn the_same_face_found_twice_is_one_track() {
     let mut tracker = Tracker::new(TrackerSettings::default());

@@ -102,6 +102,7 @@ fn analyzer(model: &str, detect_interval: u32) -> Result<Analyzer, Box<dyn Error
         fake_threshold: None,
         authentic_threshold: None,
         hysteresis: None,
+        attach_where: false,
     };
     let detector = FaceDetector::load(&places::find_detector("centerface.onnx")?, &OPTIONS)?;
     Ok(Analyzer::new(Model::load(ModelPackage::find(model)?, &OPTIONS)?, Some(detector), settings))

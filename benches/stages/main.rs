@@ -96,6 +96,7 @@ impl Parts {
             fake_threshold: None,
             authentic_threshold: None,
             hysteresis: None,
+            attach_where: false,
         };
         let model = Model::load(self.package.clone(), &OPTIONS)?;
         Ok(Analyzer::new(model, Some(FaceDetector::load(&self.detector_file, &OPTIONS)?), settings))
@@ -202,7 +203,7 @@ fn of_frames(c: &mut Criterion<CpuTime>, parts: &mut Parts, form: Form) {
     c.benchmark_group("cut").bench_function(&name, |b| {
         let (mut sampler, mut cut, mut next) =
             (Sampler::default(), CutDetector::default(), there_and_back(views.len()));
-        b.iter(|| cut.is_cut(&thumbnail(&mut sampler, &views[next.next().unwrap()]).unwrap()));
+        b.iter(|| cut.look(&thumbnail(&mut sampler, &views[next.next().unwrap()]).unwrap()));
     });
     let order = parts.detector.order();
     c.benchmark_group("picture").bench_function(&name, |b| {
@@ -394,7 +395,7 @@ fn of_faces(c: &mut Criterion<CpuTime>, parts: &mut Parts, faces: usize) {
             let made = &made[next.next().unwrap()];
             for (face, crop) in made.faces.iter().zip(&made.crops) {
                 assert_eq!(limits.rejects(&face.rect, face.landmarks.as_ref()), None);
-                gate.rejects(crop, parts.crop_spec.width, &limits).unwrap();
+                gate.rejects(crop, parts.crop_spec.width, parts.crop_spec.order, &limits).unwrap();
             }
         });
     });

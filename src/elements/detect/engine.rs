@@ -25,6 +25,7 @@ use super::timeline::{Moment, Timeline};
 use super::{Device, FaceSource, Mode, upstream};
 use crate::elements::frame;
 use deepfake_engine::analysis::analyzer::Analyzer;
+use deepfake_engine::analysis::frame::Orientation;
 use deepfake_engine::analysis::window::Grid;
 use deepfake_engine::analysis::{AnalysisError, surviving};
 use deepfake_engine::executor::{Channel, Executor, Work};
@@ -39,6 +40,8 @@ const CAUGHT_UP: u32 = 100;
 /// Of the streaming thread, and of threads of the same priority.
 pub(super) struct State {
     pub(super) info: Option<VideoInfo>,
+    /// As the stream's tags have it.
+    pub(super) orientations: frame::Orientations,
     pub(super) timeline: Timeline,
     /// What turns PTS into running time; `None` while it does not.
     pub(super) segment: Option<gst::FormattedSegment<gst::ClockTime>>,
@@ -69,6 +72,7 @@ pub(super) struct State {
 pub(super) struct Job {
     buffer: gst::Buffer,
     info: VideoInfo,
+    orientation: Orientation,
     /// Running time in nanoseconds.
     pub(super) time: u64,
     /// Of the channel, when the frame came.
@@ -121,6 +125,7 @@ impl State {
     pub(super) fn new(channel: Channel<Analysis>, model: Option<String>) -> Self {
         Self {
             info: None,
+            orientations: frame::Orientations::default(),
             timeline: Timeline::default(),
             segment: None,
             grid: None,
@@ -405,6 +410,7 @@ impl DeepfakeDetect {
             let job = Job {
                 buffer: shallow_copy(buffer),
                 info,
+                orientation: state.orientations.current(),
                 time,
                 epoch: state.channel.epoch(),
                 settings,
@@ -443,7 +449,7 @@ impl DeepfakeDetect {
         let waited = job.arrived.elapsed();
         analyzer.set_settings(job.settings.analyzer());
         let began = Instant::now();
-        let result = surviving(|| analyze_buffer(analyzer, &job.buffer, &job.info, job.time, job.settings.face_source));
+        let result = surviving(|| analyze_buffer(analyzer, job));
         if let Err(AnalysisError::Panicked(_)) = result {
             analyzer.reset();
         }
@@ -546,16 +552,11 @@ fn shallow_copy(buffer: &gst::BufferRef) -> gst::Buffer {
     buffer.copy()
 }
 
-fn analyze_buffer(
-    analyzer: &mut Analyzer,
-    buffer: &gst::BufferRef,
-    info: &VideoInfo,
-    time: u64,
-    face_source: FaceSource,
-) -> Result<FrameReport, AnalysisError> {
-    let mapped = VideoFrameRef::from_buffer_ref_readable(buffer, info).map_err(|_| AnalysisError::Unreadable)?;
-    let view = frame::view(&mapped, time)?;
-    let given = (face_source == FaceSource::Upstream).then(|| upstream::faces(buffer));
+fn analyze_buffer(analyzer: &mut Analyzer, job: &Job) -> Result<FrameReport, AnalysisError> {
+    let (buffer, time) = (&job.buffer, job.time);
+    let mapped = VideoFrameRef::from_buffer_ref_readable(buffer, &job.info).map_err(|_| AnalysisError::Unreadable)?;
+    let view = frame::view_turned(&mapped, job.orientation, time)?;
+    let given = (job.settings.face_source == FaceSource::Upstream).then(|| upstream::faces(buffer));
     let mut report = analyzer.analyze(&view, given.as_deref())?;
     // The analysis knows running time only.
     let to_pts = |at: u64| buffer.pts().map_or(at, |pts| pts.nseconds().saturating_sub(time.saturating_sub(at)));

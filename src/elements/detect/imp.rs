@@ -185,7 +185,18 @@ impl BaseTransformImpl for DeepfakeDetect {
                 self.interrupt(false);
                 self.reset();
             }
-            gst::EventView::StreamStart(_) => self.reset(),
+            gst::EventView::StreamStart(_) => {
+                if let Some(state) = self.state().as_mut() {
+                    state.orientations = Default::default();
+                }
+                self.reset();
+            }
+            gst::EventView::Tag(event) => {
+                let turned = self.state().as_mut().is_some_and(|state| state.orientations.add(event.tag()));
+                if turned {
+                    self.reset();
+                }
+            }
             gst::EventView::Segment(event) => self.set_segment(event.segment()),
             gst::EventView::Gap(event) => {
                 let (pts, duration) = event.get();
@@ -311,6 +322,11 @@ impl DeepfakeDetect {
                 gst::StreamError::Format,
                 ("Pictures in {memory} cannot be analysed. Put {converter} before this element.")
             );
+        }
+        if let Ok(info) = VideoInfo::from_caps(caps)
+            && let Err(error) = frame::check(&info)
+        {
+            gst::element_imp_warning!(self, gst::StreamError::Format, ("{error}"));
         }
     }
 }

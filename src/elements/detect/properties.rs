@@ -155,6 +155,12 @@ pub fn specs() -> Vec<glib::ParamSpec> {
             .default_value(default.hysteresis)
             .mutable_playing()
             .build(),
+        glib::ParamSpecBoolean::builder("attach-where")
+            .nick("Attach where")
+            .blurb("Reports also say where in each face's box the model sees a change, where it can: rows of numbers, 0..1")
+            .default_value(default.attach_where)
+            .mutable_playing()
+            .build(),
         glib::ParamSpecBoolean::builder("post-messages")
             .nick("Post messages")
             .blurb("Post an element message deepfake-report for each analysed frame; alerts are posted in any case")
@@ -232,6 +238,7 @@ pub fn set(settings: &mut Settings, name: &str, value: &glib::Value) {
         "authentic-threshold" => settings.authentic_threshold = value.get().expect(CHECKED),
         "hysteresis" => settings.hysteresis = value.get().expect(CHECKED),
         "processing-deadline" => settings.processing_deadline = value.get().expect(CHECKED),
+        "attach-where" => settings.attach_where = value.get().expect(CHECKED),
         "post-messages" => settings.post_messages = value.get().expect(CHECKED),
         "alert-after" => settings.alert_after = value.get().expect(CHECKED),
         "alert-hold" => settings.alert_hold = value.get().expect(CHECKED),
@@ -266,6 +273,7 @@ pub fn get(settings: &Settings, name: &str) -> glib::Value {
         "authentic-threshold" => settings.authentic_threshold.to_value(),
         "hysteresis" => settings.hysteresis.to_value(),
         "processing-deadline" => settings.processing_deadline.to_value(),
+        "attach-where" => settings.attach_where.to_value(),
         "post-messages" => settings.post_messages.to_value(),
         "alert-after" => settings.alert_after.to_value(),
         "alert-hold" => settings.alert_hold.to_value(),

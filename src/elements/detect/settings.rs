@@ -46,6 +46,7 @@ pub struct Settings {
     pub fake_threshold: f64,
     pub authentic_threshold: f64,
     pub hysteresis: f64,
+    pub attach_where: bool,
     pub post_messages: bool,
     /// Milliseconds.
     pub alert_after: u32,
@@ -86,6 +87,7 @@ impl Default for Settings {
             fake_threshold: -1.0,
             authentic_threshold: -1.0,
             hysteresis: -1.0,
+            attach_where: false,
             post_messages: false,
             alert_after: (alerts.after_ns / NS_PER_MS) as u32,
             alert_hold: (alerts.hold_ns / NS_PER_MS) as u32,
@@ -118,6 +120,7 @@ impl Settings {
             fake_threshold: chosen(self.fake_threshold),
             authentic_threshold: chosen(self.authentic_threshold),
             hysteresis: chosen(self.hysteresis),
+            attach_where: self.attach_where,
         }
     }
 

@@ -3,21 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ndarray::{Array4, ArrayViewMut3, ArrayViewMut4};
+use ndarray::{Array2, Array4, ArrayViewMut3, ArrayViewMut4};
 
 use super::AnalysisError;
-use super::cropper::{CropSpec, Cropper};
+use super::cropper::{CropSpec, Cropper, Place};
 use super::detector::{Detection, FaceDetector};
 use super::follower::{FaceFollower, FollowerSettings};
-use super::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane};
-use super::heat::Heat;
+use super::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane, Share};
+use super::geometry::{Point, Rect};
+use super::heat;
 use super::planar;
 use super::quality::{QualityGate, QualityLimits};
 use super::tracker::Track;
 use super::verdict::{Thresholds, Verdict, certainty};
 use super::window::{Grid, Window};
 use crate::inference::{Model, Placement, Scored};
-use deepfake_report::{FaceReport, FrameReport, Reason, State};
+use deepfake_report::{FaceReport, FrameReport, KindScores, Reason, State};
 
 /// How frames are analysed; everything a user may set but the model and the device.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,8 @@ pub struct AnalyzerSettings {
     pub fake_threshold: Option<f64>,
     pub authentic_threshold: Option<f64>,
     pub hysteresis: Option<f64>,
+    /// Reports say where on a face the model sees a change, where it can.
+    pub attach_where: bool,
 }
 
 /// Analyses the frames of one stream.
@@ -68,8 +71,8 @@ struct Face {
     score: Option<f64>,
     /// How likely each of the model's kinds is, by the last score.
     kinds: Vec<f32>,
-    /// Where the newest crop looks changed.
-    heat: Option<Heat>,
+    /// Where the newest crop looks changed, and where that crop lies.
+    changed: Option<(Array2<f32>, Place)>,
 }
 
 impl Analyzer {
@@ -107,19 +110,6 @@ impl Analyzer {
 
     pub fn model(&self) -> &Model {
         &self.model
-    }
-
-    /// What was done to this face, should it be fake: each kind's name and how likely it is, 0..1. Empty where the model does
-    /// not tell kinds apart, or while there is no score.
-    pub fn kinds(&self, track_id: u32) -> impl Iterator<Item = (&str, f64)> {
-        let scores = self.faces.get(&track_id).map_or(&[][..], |face| &face.kinds);
-        let names = self.model.package().kinds().iter().map(String::as_str);
-        names.zip(scores.iter().map(|score| f64::from(*score)))
-    }
-
-    /// Where this face's newest crop looks changed, where the model says it.
-    pub fn heat(&self, track_id: u32) -> Option<&Heat> {
-        self.faces.get(&track_id)?.heat.as_ref()
     }
 
     /// On what the face detector runs right now; `None` where faces are given.
@@ -187,18 +177,27 @@ impl Analyzer {
         self.faces.clear();
     }
 
-    /// Analyses one frame, which is due by the [grid](Self::grid). With `given` faces the detector does not run.
+    /// Analyses one frame, which is due by the [grid](Self::grid). With `given` faces, in pixels of the frame as it came, the
+    /// detector does not run.
     ///
     /// # Errors
     /// If a graph or OpenCV fails. Faces have been followed by then, and windows may hold the frame's crops; scores are those of
     /// before.
     pub fn analyze(&mut self, frame: &FrameView, given: Option<&[Detection]>) -> Result<FrameReport, AnalysisError> {
         let began = Instant::now();
-        let tracks = match given {
-            Some(faces) => self.follower.follow_given(frame, faces)?,
-            None => self.follower.follow(frame)?,
-        };
+        match given {
+            Some(faces) => {
+                let faces: Vec<_> = faces.iter().map(|face| shown(face, frame)).collect();
+                self.follower.follow_given(frame, &faces)?;
+            }
+            None => {
+                self.follower.follow(frame)?;
+            }
+        }
+        let tracks = self.follower.tracks();
         self.faces.retain(|id, _| tracks.iter().any(|track| track.id == *id));
+        // A flash, or the first frame of another shot: the next ones tell.
+        let shown_tracks = if self.follower.is_in_doubt() { &[] } else { tracks };
 
         let found = Instant::now();
         self.took = Timings { find: found - began, ..Timings::default() };
@@ -223,7 +222,8 @@ impl Analyzer {
                 Err(AnalysisError::Outside | AnalysisError::NoLandmarks) => continue,
                 crop => crop?,
             };
-            let rejection = self.quality.rejects(crop, self.crop_spec.width, &self.settings.quality)?;
+            let rejection =
+                self.quality.rejects(crop, self.crop_spec.width, self.crop_spec.order, &self.settings.quality)?;
             match rejection {
                 Some(reason) => face.reject(frame.pts, reason),
                 None => {
@@ -246,10 +246,10 @@ impl Analyzer {
                 let face = self.faces.get_mut(id).expect("every cropped track has a face");
                 face.since.get_or_insert(frame.pts);
                 face.window.push(frame.pts, &encoded);
-                face.heat = encoded.where_map.and_then(|map| {
+                face.changed = encoded.where_map.and_then(|map| {
                     let track = tracks.iter().find(|track| track.id == *id)?;
                     let place = self.crop_spec.place(&track.rect, track.landmarks.as_ref()).ok()?;
-                    Some(Heat::new(&map, &place, &self.crop_spec, frame))
+                    Some((map, place))
                 });
             }
             let encoded = Instant::now();
@@ -258,7 +258,14 @@ impl Analyzer {
             self.took.judge = encoded.elapsed();
         }
 
-        let faces = tracks.iter().filter_map(|track| report(track, self.faces.get(&track.id)?, frame, &self.model));
+        let faces = shown_tracks.iter().filter_map(|track| {
+            let face = self.faces.get(&track.id)?;
+            let mut report = report(track, face, frame, &self.model)?;
+            if self.settings.attach_where && track.seen {
+                report.heat = face.heat(&self.crop_spec, frame, &report);
+            }
+            Some(report)
+        });
         let (name, device) = (self.model.package().full_name(), self.model.device().as_str());
         Ok(FrameReport::new(frame.pts, name, device, faces.collect()))
     }
@@ -273,8 +280,15 @@ impl Face {
             verdict: Verdict::default(),
             score: None,
             kinds: vec![],
-            heat: None,
+            changed: None,
         }
+    }
+
+    /// Where in the reported box the newest crop looks changed.
+    fn heat(&self, spec: &CropSpec, frame: &FrameView, report: &FaceReport) -> Option<Vec<Vec<f64>>> {
+        let (map, place) = self.changed.as_ref()?;
+        let part = Share { x: report.x, y: report.y, width: report.width, height: report.height };
+        Some(heat::over(map, place, spec, frame, &part))
     }
 }
 
@@ -312,13 +326,24 @@ fn judge(
     Ok(())
 }
 
+/// A face that somebody else found, in pixels of the shown frame.
+fn shown(face: &Detection, frame: &FrameView) -> Detection {
+    let landmarks = face.landmarks.map(|points| {
+        points.map(|point| {
+            let Rect { x, y, .. } = frame.from_coded(&Rect::new(point.x, point.y, 0.0, 0.0));
+            Point { x, y }
+        })
+    });
+    Detection { rect: frame.from_coded(&face.rect), landmarks, confidence: face.confidence }
+}
+
 /// `None` for a face that has left the picture.
 fn report(track: &Track, face: &Face, frame: &FrameView, model: &Model) -> Option<FaceReport> {
     let visible = track.rect.intersection(&frame.bounds());
     if visible.area() <= 0.0 {
         return None;
     }
-    let (width, height) = (f64::from(frame.width), f64::from(frame.height));
+    let visible = frame.to_stored(&visible);
     let (state, mut reason) = face.verdict.state(frame.pts);
     if state == State::Warming && face.is_starved(frame.pts) {
         reason = Some(Reason::TooFewFrames);
@@ -328,10 +353,10 @@ fn report(track: &Track, face: &Face, frame: &FrameView, model: &Model) -> Optio
     let score = face.score.filter(|_| !is_rejected);
     let span = face.window.span();
     let mut report = FaceReport::new(track.id);
-    report.x = f64::from(visible.x) / width;
-    report.y = f64::from(visible.y) / height;
-    report.width = f64::from(visible.width) / width;
-    report.height = f64::from(visible.height) / height;
+    report.x = visible.x;
+    report.y = visible.y;
+    report.width = visible.width;
+    report.height = visible.height;
     report.detection = f64::from(track.confidence);
     report.seen = track.seen;
     report.state = state;
@@ -344,7 +369,24 @@ fn report(track: &Track, face: &Face, frame: &FrameView, model: &Model) -> Optio
     report.window_size = face.window.size() as u32;
     report.window_start = span.map(|(start, _)| start);
     report.window_end = span.map(|(_, end)| end);
+    if matches!(state, State::Uncertain | State::Fake) && !face.kinds.is_empty() {
+        report.kind = Some(kind_scores(model.package().kinds(), &face.kinds));
+    }
     Some(report)
+}
+
+/// The scores of the kinds that a report has a word for.
+fn kind_scores(names: &[String], scores: &[f32]) -> KindScores {
+    let mut kind = KindScores::default();
+    for (name, score) in names.iter().zip(scores) {
+        match name.as_str() {
+            "swap" => kind.swap = f64::from(*score),
+            "lips" => kind.lips = f64::from(*score),
+            "generated" => kind.generated = f64::from(*score),
+            _ => {}
+        }
+    }
+    kind
 }
 
 fn thresholds(settings: &AnalyzerSettings, model: &Model) -> Thresholds {

@@ -70,7 +70,7 @@ impl CropSpec {
     }
 
     /// The smallest upright box, in pixels of the frame, around the crop at `place`.
-    pub fn bounds(&self, place: &Place) -> Rect {
+    fn bounds(&self, place: &Place) -> Rect {
         let similarity = match place {
             Place::Upright(part) => return *part,
             Place::Turned(similarity) => similarity,
@@ -178,7 +178,7 @@ mod tests {
 
     /// Moves as much as the box does, however little that is.
     #[test]
-    fn a_crop_follows_its_box_between_pixels() {
+    fn a_crop_follows_its_box_by_parts_of_pixels() {
         let (face, landmarks) = turned(0.0, 0.8, (300.0, 200.0));
         let data = dotted(&landmarks, 3.0);
         let nose = |shift: f32| {

@@ -1,44 +1,21 @@
-//! Where on a face the model sees that something was changed, laid over the frame.
+//! Where on a face the model sees that something was changed, laid over the face's box in the frame.
 
 use ndarray::Array2;
 
 use super::cropper::{CropSpec, Place};
-use super::frame::FrameView;
-use super::geometry::{Point, Rect};
+use super::frame::{FrameView, Share};
 
-/// How likely each part of a face was changed: a square grid of cells over a part of the frame.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Heat {
-    /// The part that the grid covers, 0..1 of the frame's width and height. It may reach over the frame's edges.
-    pub part: Rect,
-    /// Cells in a row, and rows.
-    pub size: usize,
-    /// 0..1, row by row from the top.
-    pub values: Vec<f32>,
-}
-
-impl Heat {
-    /// Lays a map of a crop over the frame that the crop was taken from. Cells outside a turned crop are 0.
-    pub fn new(map: &Array2<f32>, place: &Place, spec: &CropSpec, frame: &FrameView) -> Self {
-        let bounds = spec.bounds(place);
-        let size = map.nrows();
-        let cell = |index: usize| (index as f32 + 0.5) / size as f32;
-        let value = |row: usize, column: usize| {
-            let at = Point { x: bounds.x + bounds.width * cell(column), y: bounds.y + bounds.height * cell(row) };
-            let inside = spec.to_crop(place, at);
-            interpolated(map, inside.x / spec.width as f32, inside.y / spec.height as f32)
-        };
-        Self {
-            part: Rect::new(
-                bounds.x / frame.width as f32,
-                bounds.y / frame.height as f32,
-                bounds.width / frame.width as f32,
-                bounds.height / frame.height as f32,
-            ),
-            size,
-            values: (0..size * size).map(|index| value(index / size, index % size)).collect(),
-        }
-    }
+/// How likely each part of `part`, a share of the stored frame, was changed: as many rows and columns as the map
+/// of the crop at `place` has, from the top. What lies outside the crop is 0.
+pub fn over(map: &Array2<f32>, place: &Place, spec: &CropSpec, frame: &FrameView, part: &Share) -> Vec<Vec<f64>> {
+    let size = map.nrows();
+    let (width, height) = (part.width / size as f64, part.height / size as f64);
+    let value = |row: usize, column: usize| {
+        let cell = Share { x: part.x + width * column as f64, y: part.y + height * row as f64, width, height };
+        let inside = spec.to_crop(place, frame.from_stored(&cell).center());
+        f64::from(interpolated(map, inside.x / spec.width as f32, inside.y / spec.height as f32))
+    };
+    (0..size).map(|row| (0..size).map(|column| value(row, column)).collect()).collect()
 }
 
 /// The map's value at a place, 0..1 of its width and height; 0 outside.
@@ -66,43 +43,54 @@ mod tests {
     use super::*;
     use crate::analysis::alignment::Similarity;
     use crate::analysis::cropper::Alignment;
-    use crate::analysis::frame::{ColorMatrix, ColorRange, PixelFormat, Plane};
+    use crate::analysis::frame::{ColorMatrix, ColorRange, Orientation, PixelFormat, Plane};
+    use crate::analysis::geometry::Rect;
     use crate::analysis::sampler::ChannelOrder;
 
     const SPEC: CropSpec =
         CropSpec { width: 16, height: 16, alignment: Alignment::Box, margin: 1.0, order: ChannelOrder::Rgb };
+    const TURNED: Orientation = Orientation { mirror_x: false, mirror_y: true, transpose: true };
 
-    fn heat(map: &Array2<f32>, place: &Place) -> Heat {
+    fn heat(map: &Array2<f32>, place: &Place, orientation: Orientation, part: Share) -> Vec<Vec<f64>> {
         let data = vec![0; 200 * 100];
         let planes = [Plane { data: &data, stride: 200 }];
         let frame =
             FrameView::new(PixelFormat::Gray8, 200, 100, &planes, ColorMatrix::Bt601, ColorRange::Full, 0).unwrap();
-        Heat::new(map, place, &SPEC, &frame)
+        over(map, place, &SPEC, &frame.shown(1.0, orientation), &part)
     }
 
     #[test]
-    fn an_upright_crop_keeps_its_cells() {
+    fn over_all_of_an_upright_crop_it_is_the_map() {
         let map = Array2::from_shape_fn((4, 4), |(row, column)| (4 * row + column) as f32 / 16.0);
-        let heat = heat(&map, &Place::Upright(Rect::new(50.0, -10.0, 40.0, 40.0)));
-        assert_eq!(heat.part, Rect::new(0.25, -0.1, 0.2, 0.4));
-        for (index, value) in heat.values.iter().enumerate() {
-            assert!((value - index as f32 / 16.0).abs() < 1e-5, "cell {index}: {value}");
+        let place = Place::Upright(Rect::new(50.0, -10.0, 40.0, 40.0));
+        let heat = heat(&map, &place, Orientation::default(), Share { x: 0.25, y: -0.1, width: 0.2, height: 0.4 });
+        for (index, value) in heat.concat().iter().enumerate() {
+            assert!((value - index as f64 / 16.0).abs() < 1e-5, "cell {index}: {value}");
         }
     }
 
     #[test]
     fn what_is_hot_in_a_turned_crop_is_hot_at_its_place_in_the_frame() {
-        // The crop's upper left, turned by a right angle, is the upper right of the part.
         let mut map = Array2::zeros((4, 4));
         map[[0, 0]] = 1.0;
+        // The crop's upper left, turned by a right angle, is the upper right of the part.
         let quarter = Similarity { a: 0.0, b: -0.4, x0: 0.0, y0: 40.0 };
-        let heat = heat(&map, &Place::Turned(quarter));
-        let hottest = (0..16).max_by(|a, b| heat.values[*a].total_cmp(&heat.values[*b])).unwrap();
-        assert_eq!(hottest, 3, "{heat:?}");
-        assert!(heat.values[3] > 0.99);
-        let eighth = Similarity { a: 0.3, b: 0.3, x0: -10.0, y0: -20.0 };
-        let corners =
-            [0, 3, 12, 15].map(|index| self::heat(&Array2::ones((4, 4)), &Place::Turned(eighth)).values[index]);
-        assert_eq!(corners, [0.0; 4], "outside the crop nothing is said");
+        let all = Share { x: 0.3, y: 0.0, width: 0.2, height: 0.4 };
+        let found = heat(&map, &Place::Turned(quarter), Orientation::default(), all);
+        assert!(found[0][3] > 0.99 && found.concat().iter().sum::<f64>() < 1.01, "{found:?}");
+        // Beside the crop nothing is said.
+        let beside =
+            heat(&Array2::ones((4, 4)), &Place::Turned(quarter), Orientation::default(), Share { x: 0.7, ..all });
+        assert_eq!(beside.concat(), [0.0; 16]);
+    }
+
+    #[test]
+    fn a_frame_that_is_stored_lying_has_its_heat_lying() {
+        let mut map = Array2::zeros((4, 4));
+        map[[0, 3]] = 1.0;
+        // All of a square in the shown frame's upper left corner; what is at its upper right is stored in its upper left.
+        let place = Place::Upright(Rect::new(0.0, 0.0, 40.0, 40.0));
+        let found = heat(&map, &place, TURNED, Share { x: 0.0, y: 0.6, width: 0.2, height: 0.4 });
+        assert!(found[0][0] > 0.99, "{found:?}");
     }
 }

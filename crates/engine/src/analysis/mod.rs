@@ -8,11 +8,13 @@
 pub mod alignment;
 pub mod analyzer;
 pub mod cropper;
+mod depth;
 pub mod detector;
 pub mod follower;
 pub mod frame;
 pub mod geometry;
 pub mod heat;
+mod light;
 pub mod planar;
 pub mod quality;
 mod resampler;

@@ -6,16 +6,17 @@ use opencv::prelude::*;
 
 use super::AnalysisError;
 use super::geometry::{Landmarks, Rect};
+use super::sampler::ChannelOrder;
 use deepfake_report::Reason;
 
 /// Limits under which a face is not judged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct QualityLimits {
-    /// Least longer side of the face's box, in pixels of the frame.
+    /// Smallest longer side of the face's box, in pixels of the frame.
     pub min_face_size: f32,
-    /// Least variance of the crop's Laplacian (Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", 2000).
+    /// Smallest variance of the crop's Laplacian (Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", 2000).
     pub min_sharpness: f64,
-    /// Least mean luma of the crop, 0..255.
+    /// Smallest mean luma of the crop, 0..255.
     pub min_luma: f64,
     /// Greatest turn of the head, 0 (frontal)..1 (the nose over one eye).
     pub max_turn: f32,
@@ -35,14 +36,24 @@ pub struct QualityGate {
 }
 
 impl QualityGate {
-    /// Why the face should not be judged by this crop (RGB or BGR, `side` pixels a row), or `None` if it may.
+    /// Why the face should not be judged by this crop (`side` pixels a row), or `None` if it may.
     ///
     /// # Errors
     /// If OpenCV fails.
-    pub fn rejects(&mut self, crop: &[u8], side: u32, limits: &QualityLimits) -> Result<Option<Reason>, AnalysisError> {
+    pub fn rejects(
+        &mut self,
+        crop: &[u8],
+        side: u32,
+        order: ChannelOrder,
+        limits: &QualityLimits,
+    ) -> Result<Option<Reason>, AnalysisError> {
         let pixels =
             Mat::new_rows_cols_with_bytes::<core::Vec3b>(crop.len() as i32 / 3 / side as i32, side as i32, crop)?;
-        imgproc::cvt_color_def(&pixels, &mut self.grey, imgproc::COLOR_RGB2GRAY)?;
+        let to_grey = match order {
+            ChannelOrder::Rgb => imgproc::COLOR_RGB2GRAY,
+            ChannelOrder::Bgr => imgproc::COLOR_BGR2GRAY,
+        };
+        imgproc::cvt_color_def(&pixels, &mut self.grey, to_grey)?;
         let luma = self.grey.data_bytes()?;
         if luma.iter().map(|value| u64::from(*value)).sum::<u64>() as f64 / (luma.len() as f64) < limits.min_luma {
             return Ok(Some(Reason::TooDark));
@@ -108,7 +119,7 @@ mod tests {
     #[track_caller]
     fn assert_rejected(size: f32, nose: f32, crop: &[u8], expected: Option<Reason>) {
         let rect = Rect::new(0.0, 0.0, size, size);
-        let by_crop = || QualityGate::default().rejects(crop, SIDE, &LIMITS).unwrap();
+        let by_crop = || QualityGate::default().rejects(crop, SIDE, ChannelOrder::Rgb, &LIMITS).unwrap();
         assert_eq!(LIMITS.rejects(&rect, Some(&face(nose))).or_else(by_crop), expected);
     }
 
@@ -121,6 +132,15 @@ mod tests {
         assert_rejected(100.0, 10.0, &sharp, Some(Reason::Profile));
         assert_rejected(100.0, 60.0, &checker(0, 20), Some(Reason::TooDark));
         assert_rejected(100.0, 60.0, &vec![128; (SIDE * SIDE * 3) as usize], Some(Reason::Blurred));
+    }
+
+    /// Blue is a tenth of brightness, red three tenths, whichever comes first.
+    #[test]
+    fn brightness_is_weighed_by_the_order_of_the_channels() {
+        let blue: Vec<u8> = checker(60, 200).as_chunks::<3>().0.iter().flat_map(|[b, ..]| [*b, 0, 0]).collect();
+        let rejects = |order| QualityGate::default().rejects(&blue, SIDE, order, &LIMITS).unwrap();
+        assert_eq!(rejects(ChannelOrder::Bgr), Some(Reason::TooDark));
+        assert_eq!(rejects(ChannelOrder::Rgb), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Scaling a part of a plane, which may begin and end between two samples and reach over the plane's edge.
+//! Scaling a part of a plane, which may begin and end at sub-pixel places and reach over the plane's edge.
 //!
 //! Along an axis along which it shrinks, areas are averaged, as OpenCV's `INTER_AREA` does from whole samples; along one along which it
 //! grows, samples are interpolated linearly. OpenCV goes through the source pixel by pixel unless the ratio is exactly two, and
@@ -78,9 +78,15 @@ impl Stretch {
     }
 
     /// Those of them that lie in the plane.
-    fn inside(&self, target: usize) -> Range<usize> {
+    pub fn inside(&self, target: usize) -> Range<usize> {
         let Range { start, end } = self.touched(target);
         start.max(0) as usize..(end as usize).min(self.samples)
+    }
+
+    /// The same stretch of a plane of which only `samples`, those [inside](Self::inside), are there.
+    pub fn starting_at(&self, samples: &Range<usize>) -> Self {
+        let start = self.start - samples.start as i64 * i64::from(ONE);
+        Self { start, samples: samples.len(), ..*self }
     }
 
     /// Of `target` output samples, the one with this number.

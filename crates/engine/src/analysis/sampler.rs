@@ -1,7 +1,7 @@
 //! Taking a part of a frame, at a wanted size, as RGB: straight from the planes of whatever format it has.
 //!
 //! Each plane's part is scaled on its own and only the small result is converted, so that the work
-//! depends on the part and the size wanted, never on the frame. It may lie anywhere, also between pixels. Levels are rounded once,
+//! depends on the part and the size wanted, never on the frame. It may lie anywhere, also at sub-pixel places. Levels are rounded once,
 //! in the end, since models see the difference.
 
 use opencv::core::{self, Mat, Scalar, Size, Vector};
@@ -9,8 +9,10 @@ use opencv::prelude::*;
 use serde::Deserialize;
 
 use super::AnalysisError;
-use super::frame::{ColorRange, FrameView, PixelFormat};
+use super::depth::Unpacked;
+use super::frame::{ColorRange, Depth, FrameView, Orientation, PixelFormat, Share};
 use super::geometry::Rect;
+use super::light;
 use super::resampler::{FINE, Part, Resampler, Stretch};
 
 /// Order of the three channels of a sampled picture.
@@ -57,10 +59,10 @@ impl Layout {
         const PACKED_4: &[Samples] = &[Samples { plane: 0, channels: 4, sub_x: 1, sub_y: 1 }];
 
         let (samples, channels) = match format {
-            PixelFormat::I420 | PixelFormat::Yv12 => (PLANAR_420, [0, 1, 2]),
-            PixelFormat::Y42b => (PLANAR_422, [0, 1, 2]),
+            PixelFormat::I420 | PixelFormat::Yv12 | PixelFormat::I42010 => (PLANAR_420, [0, 1, 2]),
+            PixelFormat::Y42b | PixelFormat::I42210 => (PLANAR_422, [0, 1, 2]),
             PixelFormat::Y444 => (PLANAR_444, [0, 1, 2]),
-            PixelFormat::Nv12 => (SEMI_PLANAR_420, [0, 1, 2]),
+            PixelFormat::Nv12 | PixelFormat::P010 => (SEMI_PLANAR_420, [0, 1, 2]),
             PixelFormat::Yuy2 => (PACKED_422, [0, 3, 5]),
             PixelFormat::Uyvy => (PACKED_422, [1, 2, 4]),
             _ => {
@@ -84,11 +86,17 @@ pub struct Sampler {
     merged: Mat,
     converted: Mat,
     picture: Mat,
+    unpacked: Unpacked,
+    /// What the lower bits of samples of 10 bits add.
+    lower: Vec<u16>,
+    mirrored: Mat,
+    upright: Mat,
 }
 
 impl Sampler {
-    /// The part `rect` of `frame`, scaled to `width`×`height` pixels: interleaved 8-bit RGB or BGR, full range, rows without gaps. What
-    /// of it lies outside the frame repeats the frame's edge. Chroma is taken to lie in the middle of the pixels that share it.
+    /// The part `rect` of `frame`, scaled to `width`×`height` pixels and upright: interleaved 8-bit RGB or BGR, full range, SDR
+    /// light, rows without gaps. What of it lies outside the frame repeats the frame's edge. Chroma is taken to lie in the middle
+    /// of the pixels that share it.
     ///
     /// Shrinking averages areas, enlarging interpolates linearly.
     ///
@@ -103,21 +111,39 @@ impl Sampler {
         order: ChannelOrder,
     ) -> Result<&[u8], AnalysisError> {
         let layout = Layout::of(frame.format);
-        let convert = layout.yuv || (frame.format == PixelFormat::Gray8 && frame.range == ColorRange::Limited);
+        let orientation = frame.orientation();
+        let (width, height) = if orientation.transpose { (height, width) } else { (width, height) };
+        let (width, height) = (width as usize, height as usize);
+        let depth = frame.format.depth();
+        let is_sdr = light::is_sdr(frame.transfer, frame.primaries);
+        let convert = layout.yuv
+            || depth != Depth::Eight
+            || !is_sdr
+            || (frame.format.is_grey() && frame.range == ColorRange::Limited);
         // What is converted is kept in parts of levels until then.
-        let depth = if convert { core::CV_16U } else { core::CV_8U };
-        self.make_room(&layout, depth, Size::new(width as i32, height as i32))?;
+        let typ = if convert { core::CV_16U } else { core::CV_8U };
+        self.make_room(&layout, typ, Size::new(width as i32, height as i32))?;
+        let stored = frame.to_stored(rect);
         for (index, samples) in layout.samples.iter().enumerate() {
             // A Mat is a counted reference: this writes into the one that the vector holds.
             let mut scaled = self.scaled.get(index)?;
-            let (part, channels) = (samples.part(frame, rect)?, samples.channels as usize);
-            if !part.scales_to(width as usize, height as usize) {
+            let (part, channels) = (samples.part(frame, &stored)?, samples.channels as usize);
+            if !part.scales_to(width, height) {
                 return Err(AnalysisError::Outside);
             }
-            if convert {
-                self.resampler.resample(&part, channels, width as usize, levels(&mut scaled));
-            } else {
-                self.resampler.resample(&part, channels, width as usize, scaled.data_bytes_mut()?);
+            match (convert, depth) {
+                (false, _) => self.resampler.resample(&part, channels, width, scaled.data_bytes_mut()?),
+                (true, Depth::Eight) => self.resampler.resample(&part, channels, width, levels_mut(&mut scaled)),
+                (true, _) => {
+                    let (upper, lower) = self.unpacked.of(&part, depth, channels, (width, height));
+                    let levels = levels_mut(&mut scaled);
+                    self.resampler.resample(&upper, channels, width, levels);
+                    self.lower.resize(levels.len(), 0);
+                    self.resampler.resample(&lower, channels, width, &mut self.lower);
+                    for (level, lower) in levels.iter_mut().zip(&self.lower) {
+                        *level += lower / 4;
+                    }
+                }
             }
         }
 
@@ -128,8 +154,13 @@ impl Sampler {
             } else {
                 core::mix_channels(&self.scaled, &mut self.merged, &[first, 0, second, 1, third, 2])?;
             }
-            core::transform(&self.merged, &mut self.converted, &conversion(frame, order)?)?;
-            self.converted.convert_to(&mut self.picture, core::CV_8U, 1.0 / f64::from(FINE), 0.0)?;
+            core::transform(&self.merged, &mut self.converted, &conversion(frame, &layout, order)?)?;
+            if is_sdr {
+                self.converted.convert_to(&mut self.picture, core::CV_8U, 1.0 / f64::from(FINE), 0.0)?;
+            } else {
+                let (transfer, primaries, bgr) = (frame.transfer, frame.primaries, order == ChannelOrder::Bgr);
+                light::to_sdr(levels(&self.converted), transfer, primaries, bgr, self.picture.data_bytes_mut()?);
+            }
         } else {
             let (r, b) = match order {
                 ChannelOrder::Rgb => (0, 2),
@@ -137,7 +168,27 @@ impl Sampler {
             };
             core::mix_channels(&self.scaled, &mut self.picture, &[first, r, second, 1, third, b])?;
         }
-        Ok(self.picture.data_bytes()?)
+        self.turned(orientation)
+    }
+
+    /// The picture as it is shown.
+    fn turned(&mut self, Orientation { mirror_x, mirror_y, transpose }: Orientation) -> Result<&[u8], AnalysisError> {
+        let axes = match (mirror_x, mirror_y) {
+            (false, false) => None,
+            (true, false) => Some(1),
+            (false, true) => Some(0),
+            (true, true) => Some(-1),
+        };
+        let mut picture = &self.picture;
+        if let Some(axes) = axes {
+            core::flip(picture, &mut self.mirrored, axes)?;
+            picture = &self.mirrored;
+        }
+        if transpose {
+            core::transpose(picture, &mut self.upright)?;
+            picture = &self.upright;
+        }
+        Ok(picture.data_bytes()?)
     }
 
     /// Makes the buffers fit the format and size. Does nothing when they do already.
@@ -161,35 +212,56 @@ impl Sampler {
 }
 
 impl Samples {
-    /// The part of their plane that `rect` covers.
-    fn part<'a>(&self, frame: &FrameView<'a>, rect: &Rect) -> Result<Part<'a>, AnalysisError> {
-        let stretch = |start: f32, length: f32, sub: i32, pixels: u32| {
-            Stretch::new(start / sub as f32, length / sub as f32, pixels.div_ceil(sub as u32) as usize)
+    /// The part of their plane that this share of the stored frame covers.
+    fn part<'a>(&self, frame: &FrameView<'a>, share: &Share) -> Result<Part<'a>, AnalysisError> {
+        let stretch = |start: f64, length: f64, sub: i32, pixels: u32| {
+            let samples = f64::from(pixels) / f64::from(sub);
+            let (start, length) = ((start * samples) as f32, (length * samples) as f32);
+            Stretch::new(start, length, pixels.div_ceil(sub as u32) as usize)
         };
-        let across = stretch(rect.x, rect.width, self.sub_x, frame.width);
-        let down = stretch(rect.y, rect.height, self.sub_y, frame.height);
+        let (width, height) = frame.stored_size();
+        let across = stretch(share.x, share.width, self.sub_x, width);
+        let down = stretch(share.y, share.height, self.sub_y, height);
         let (across, down) = across.zip(down).ok_or(AnalysisError::Outside)?;
         Ok(Part { plane: frame.plane(self.plane), across, down })
     }
 }
 
 /// The levels of a Mat of 16 bits.
-fn levels(mat: &mut Mat) -> &mut [u16] {
-    assert!(mat.depth() == core::CV_16U && mat.is_continuous());
-    let count = mat.total() * mat.channels() as usize;
+fn levels_mut(mat: &mut Mat) -> &mut [u16] {
+    let count = level_count(mat);
     // SAFETY: the Mat owns that many numbers of 16 bits, without gaps, and is borrowed as long as they are.
     unsafe { std::slice::from_raw_parts_mut(mat.data_mut().cast(), count) }
 }
 
-/// The 3×4 matrix that turns Y, U, V and 1 (each 0..255 times [`FINE`]) into R, G, B, or B, G, R.
-fn conversion(frame: &FrameView, order: ChannelOrder) -> Result<Mat, AnalysisError> {
-    let (luma_scale, chroma_scale) = frame.range.scales();
-    // A grey frame has its luma in all three channels, and no chroma.
-    let weights = if frame.format == PixelFormat::Gray8 { [[0.0; 2]; 3] } else { frame.matrix.chroma_weights() };
-    let mut rows = weights.map(|[u, v]| {
-        let (u, v) = (u * chroma_scale, v * chroma_scale);
-        [luma_scale, u, v, f32::from(FINE) * (-frame.range.black() * luma_scale - 128.0 * (u + v))]
-    });
+fn levels(mat: &Mat) -> &[u16] {
+    let count = level_count(mat);
+    // SAFETY: as above.
+    unsafe { std::slice::from_raw_parts(mat.data().cast(), count) }
+}
+
+fn level_count(mat: &Mat) -> usize {
+    assert!(mat.depth() == core::CV_16U && mat.is_continuous());
+    mat.total() * mat.channels() as usize
+}
+
+/// The 3×4 matrix that turns Y, U, V and 1 (each 0..255 times [`FINE`]), or R, G, B and 1, into R, G, B, or B, G, R.
+fn conversion(frame: &FrameView, layout: &Layout, order: ChannelOrder) -> Result<Mat, AnalysisError> {
+    // White of 10 bits is 1023, and not four times 255, unless 16..235 are meant.
+    let is_full = frame.range == ColorRange::Full || !(layout.yuv || frame.format.is_grey());
+    let white = if is_full && frame.format.depth() != Depth::Eight { 1020.0 / 1023.0 } else { 1.0 };
+    let mut rows = if layout.yuv || frame.format.is_grey() {
+        let (luma_scale, chroma_scale) = frame.range.scales();
+        let (luma_scale, chroma_scale) = (luma_scale * white, chroma_scale * white);
+        // A grey frame has its luma in all three channels, and no chroma.
+        let weights = if frame.format.is_grey() { [[0.0; 2]; 3] } else { frame.matrix.chroma_weights() };
+        weights.map(|[u, v]| {
+            let (u, v) = (u * chroma_scale, v * chroma_scale);
+            [luma_scale, u, v, f32::from(FINE) * (-frame.range.black() * luma_scale - 128.0 * (u + v))]
+        })
+    } else {
+        [[white, 0.0, 0.0, 0.0], [0.0, white, 0.0, 0.0], [0.0, 0.0, white, 0.0]]
+    };
     if order == ChannelOrder::Bgr {
         rows.swap(0, 2);
     }
@@ -253,6 +325,22 @@ mod tests {
             PixelFormat::Yuy2 => vec![(interleave(|a, b| [a[0], a[1], b[0], a[2]]), W * 2)],
             PixelFormat::Uyvy => vec![(interleave(|a, b| [a[1], a[0], a[2], b[0]]), W * 2)],
             PixelFormat::Gray8 => vec![(plane(0, 1), W)],
+            PixelFormat::I42010 => {
+                let [y, u, v] = [plane(0, 1), plane(1, 2), plane(2, 2)].map(|plane| wide(&plane, 0));
+                vec![(y, 2 * W), (u, W), (v, W)]
+            }
+            PixelFormat::I42210 => {
+                let [y, u, v] = [plane(0, 1), part(1, 2, 1), part(2, 2, 1)].map(|plane| wide(&plane, 0));
+                vec![(y, 2 * W), (u, W), (v, W)]
+            }
+            PixelFormat::P010 => {
+                let uv: Vec<_> = plane(1, 2).into_iter().zip(plane(2, 2)).flat_map(|(u, v)| [u, v]).collect();
+                vec![(wide(&plane(0, 1), 6), 2 * W), (wide(&uv, 6), 2 * W)]
+            }
+            PixelFormat::Gray10 => vec![(wide(&plane(0, 1), 0), 2 * W)],
+            PixelFormat::Gray16 => vec![(wide(&plane(0, 1), 6), 2 * W)],
+            PixelFormat::Rgb10a2 => vec![(packed_10([0, 10, 20]), 4 * W)],
+            PixelFormat::Bgr10a2 => vec![(packed_10([20, 10, 0]), 4 * W)],
             PixelFormat::Rgb => vec![(packed(3, [0, 1, 2]), W * 3)],
             PixelFormat::Bgr => vec![(packed(3, [2, 1, 0]), W * 3)],
             PixelFormat::Rgbx | PixelFormat::Rgba => vec![(packed(4, [0, 1, 2]), W * 4)],
@@ -260,6 +348,19 @@ mod tests {
             PixelFormat::Xrgb | PixelFormat::Argb => vec![(packed(4, [1, 2, 3]), W * 4)],
             PixelFormat::Xbgr | PixelFormat::Abgr => vec![(packed(4, [3, 2, 1]), W * 4)],
         }
+    }
+
+    /// Samples of 10 bits in 16, from this bit on.
+    fn wide(plane: &[u8], shift: u32) -> Vec<u8> {
+        plane.iter().flat_map(|value| (u16::from(*value) << 2 << shift).to_le_bytes()).collect()
+    }
+
+    /// Red, green and blue from these bits on.
+    fn packed_10(shifts: [u32; 3]) -> Vec<u8> {
+        let ten = |value: f32| (value * 1023.0 / 255.0).round() as u32;
+        let pixel =
+            |x, y| color(x, y).into_iter().zip(shifts).fold(3 << 30, |bits, (value, by)| bits | ten(value) << by);
+        (0..H).flat_map(|y| (0..W).flat_map(move |x| pixel(x, y).to_le_bytes())).collect()
     }
 
     fn sampled(format: PixelFormat, rect: &Rect, size: (u32, u32), order: ChannelOrder) -> Vec<u8> {
@@ -339,7 +440,7 @@ mod tests {
         assert!(worst <= tolerance, "{what}: off by {worst}");
     }
 
-    const COLOUR_FORMATS: [PixelFormat; 17] = [
+    const COLOUR_FORMATS: [PixelFormat; 22] = [
         PixelFormat::I420,
         PixelFormat::Yv12,
         PixelFormat::Nv12,
@@ -357,7 +458,84 @@ mod tests {
         PixelFormat::Bgra,
         PixelFormat::Argb,
         PixelFormat::Abgr,
+        PixelFormat::I42010,
+        PixelFormat::I42210,
+        PixelFormat::P010,
+        PixelFormat::Rgb10a2,
+        PixelFormat::Bgr10a2,
     ];
+
+    /// Ten bits are all used: between two levels of eight bits lie three more.
+    #[test]
+    fn ten_bits_are_not_cut_to_eight() {
+        let (dark, bright) = (500u16, 503u16);
+        let row: Vec<u8> = (0..64).flat_map(|x| if x % 2 == 0 { dark } else { bright }.to_le_bytes()).collect();
+        let data: Vec<u8> = std::iter::repeat_n(row, 48).flatten().collect();
+        let planes = [Plane { data: &data, stride: 128 }];
+        let (matrix, range) = (ColorMatrix::Bt601, ColorRange::Full);
+        let frame = FrameView::new(PixelFormat::Gray10, 64, 48, &planes, matrix, range, 0).unwrap();
+        let mut sampler = Sampler::default();
+        sampler.sample(&frame, &Rect::new(3.0, 5.0, 20.0, 20.0), 10, 10, ChannelOrder::Rgb).unwrap();
+        let exact = 501.5 / 1023.0 * 255.0 * f32::from(FINE);
+        for level in levels(&sampler.converted) {
+            assert!((f32::from(*level) - exact).abs() < 0.02 * f32::from(FINE), "{level} is not {exact}");
+        }
+    }
+
+    /// The picture turned before it is sampled, and turned by sampling.
+    #[test]
+    fn every_orientation_is_turned_upright() {
+        let data = packed(3, [0, 1, 2]);
+        let (matrix, range) = (ColorMatrix::Bt601, ColorRange::Full);
+        for bits in 0..8 {
+            let orientation = Orientation { mirror_x: bits & 1 > 0, mirror_y: bits & 2 > 0, transpose: bits & 4 > 0 };
+            let (width, height) = if orientation.transpose { (H, W) } else { (W, H) };
+            let mut turned = vec![0; data.len()];
+            for y in 0..height {
+                for x in 0..width {
+                    let (sx, sy) = if orientation.transpose { (y, x) } else { (x, y) };
+                    let sx = if orientation.mirror_x { W - 1 - sx } else { sx };
+                    let sy = if orientation.mirror_y { H - 1 - sy } else { sy };
+                    turned[(y * width + x) * 3..][..3].copy_from_slice(&data[(sy * W + sx) * 3..][..3]);
+                }
+            }
+            let view = |data, width, height| {
+                let planes = [Plane { data, stride: width as usize * 3 }];
+                FrameView::new(PixelFormat::Rgb, width, height, &planes, matrix, range, 0).unwrap()
+            };
+            let rect = Rect::new(7.0, 4.5, 30.0, 33.0);
+            let (mut one, mut other) = (Sampler::default(), Sampler::default());
+            let stored = view(&data, W as u32, H as u32).shown(1.0, orientation);
+            let found = one.sample(&stored, &rect, 20, 11, ChannelOrder::Rgb).unwrap();
+            let upright = view(&turned, width as u32, height as u32);
+            let expected = other.sample(&upright, &rect, 20, 11, ChannelOrder::Rgb).unwrap();
+            assert_close(found, expected, 1, &format!("{orientation:?}"));
+        }
+    }
+
+    /// Of a frame that is stored at half its width, and of one field of two.
+    #[test]
+    fn pixels_that_are_not_square_are_sampled_square() {
+        let square = packed(3, [0, 1, 2]);
+        let (matrix, range) = (ColorMatrix::Bt601, ColorRange::Full);
+        let narrow: Vec<u8> = square.as_chunks::<3>().0.chunks(2).flat_map(|pair| pair[0]).collect();
+        let view = |data, width| {
+            let planes = [Plane { data, stride: width as usize * 3 }];
+            FrameView::new(PixelFormat::Rgb, width, H as u32, &planes, matrix, range, 0).unwrap()
+        };
+        let rect = Rect::new(8.0, 8.0, 32.0, 32.0);
+        let (mut one, mut other) = (Sampler::default(), Sampler::default());
+        let expected = one.sample(&view(&square, W as u32), &rect, 16, 16, ChannelOrder::Rgb).unwrap();
+        let frame = view(&narrow, W as u32 / 2).shown(2.0, Orientation::default());
+        assert_eq!(frame.bounds(), Rect::new(0.0, 0.0, W as f32, H as f32));
+        assert_close(other.sample(&frame, &rect, 16, 16, ChannelOrder::Rgb).unwrap(), expected, 4, "narrow");
+
+        // The second field shows something else.
+        let mut woven = square.clone();
+        woven.chunks_exact_mut(W * 3).skip(1).step_by(2).for_each(|row| row.fill(255));
+        let frame = view(&woven, W as u32).field();
+        assert_close(other.sample(&frame, &rect, 16, 16, ChannelOrder::Rgb).unwrap(), expected, 4, "one field");
+    }
 
     #[test]
     fn every_format_gives_the_same_picture() {

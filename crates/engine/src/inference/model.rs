@@ -18,6 +18,9 @@ const FIRST: usize = 0;
 /// Index of the head in the worker.
 const HEAD: usize = 1;
 
+/// Rows of one batch: memory for what lies between a graph's layers grows with them, and speed no longer does.
+const MAX_ROWS: usize = 16;
+
 /// Probabilities nearer to 0 or 1 than this say no more than float32 can.
 const MIN_PROBABILITY: f32 = 1e-7;
 
@@ -165,7 +168,7 @@ impl Model {
     fn max_rows(&self, index: usize) -> usize {
         let takes_one = self.worker.graphs()[index].input.shape[0] == Some(1);
         let one_by_one = self.placement().active.is_some_and(Device::takes_one_by_one);
-        if takes_one || one_by_one { 1 } else { usize::MAX }
+        if takes_one || one_by_one { 1 } else { MAX_ROWS }
     }
 
     /// The encoder's outputs for `count` crops.

@@ -15,7 +15,7 @@ use super::detector::{Detection, FaceDetector, Picture};
 use super::frame::FrameView;
 use super::geometry::Rect;
 use super::sampler::{ChannelOrder, Sampler};
-use super::tracker::cut::{self, CutDetector};
+use super::tracker::cut::{self, CutDetector, Shot};
 use super::tracker::{Track, Tracker, TrackerSettings};
 use crate::inference::Placement;
 use turn::Turn;
@@ -30,7 +30,7 @@ const DOUBTFUL: f32 = 0.5;
 /// finds 66 % of faces 21 pixels high with a confidence of 0.5, 99 % with 0.15, and one thing that is no face in three pictures.
 const PROPOSED: f32 = 0.3;
 /// Rows of the frame that are averaged to one of the thumbnail, at least.
-const THUMBNAIL_ROWS: u32 = 8;
+const THUMBNAIL_ROWS: u32 = 4;
 /// Boxes that share more than this (intersection over union), seen in different windows, are the same face.
 const SAME_FACE_IOU: f32 = 0.3;
 
@@ -41,7 +41,7 @@ pub struct FollowerSettings {
     pub detection_size: u32,
     /// Nanoseconds from one search of the whole frame for new faces to the next.
     pub discovery_interval: u64,
-    /// Least confidence of a new face, 0..1.
+    /// Smallest confidence of a new face, 0..1.
     pub detection_threshold: f32,
     /// The detector runs on every n-th frame that is given; in between, tracks move on as they moved before.
     pub detect_interval: u32,
@@ -66,11 +66,12 @@ pub struct FaceFollower {
     settings: FollowerSettings,
     detector: Option<FaceDetector>,
     samplers: Samplers,
-    thumbnails: Sampler,
-    cut: CutDetector,
+    shots: ShotWatch,
+    /// What was said of the newest frame.
+    shot: Shot,
     tracker: Tracker,
     until_detection: u32,
-    /// PTS in nanoseconds of the frame in which faces were last discovered; `None` at the begin of a shot.
+    /// PTS in nanoseconds of the frame in which faces were last discovered; `None` at the start of a shot.
     discovered: Option<u64>,
     takes_turns: bool,
     /// Kept only for their memory.
@@ -111,8 +112,8 @@ impl FaceFollower {
             settings,
             detector,
             samplers: Samplers::default(),
-            thumbnails: Sampler::default(),
-            cut: CutDetector::default(),
+            shots: ShotWatch::default(),
+            shot: Shot::Same,
             tracker,
             until_detection: 0,
             discovered: None,
@@ -129,7 +130,7 @@ impl FaceFollower {
     }
 
     /// From now on puts off the search of a whole frame while [others](turn) are at it: by no more than the interval once more, and
-    /// never the first of a shot. What is found then hangs on what others do.
+    /// never the first of a shot. What is found then depends on what others do.
     pub fn take_turns(&mut self) {
         self.takes_turns = true;
     }
@@ -145,10 +146,15 @@ impl FaceFollower {
     /// If the detector's graph or OpenCV fails. What was followed so far stays.
     pub fn follow(&mut self, frame: &FrameView) -> Result<&[Track], AnalysisError> {
         let Some(detector) = &mut self.detector else { return self.follow_given(frame, &[]) };
-        if self.cut.is_cut(&thumbnail(&mut self.thumbnails, frame)?) {
-            self.tracker.reset();
-            self.until_detection = 0;
-            self.discovered = None;
+        self.shot = self.shots.look(frame)?;
+        match self.shot {
+            Shot::Same => {}
+            Shot::Doubtful => return Ok(self.tracker.hide(frame.pts)),
+            Shot::New => {
+                self.tracker.reset();
+                self.until_detection = 0;
+                self.discovered = None;
+            }
         }
         if self.until_detection > 0 {
             self.until_detection -= 1;
@@ -215,20 +221,56 @@ impl FaceFollower {
     /// # Errors
     /// If OpenCV fails.
     pub fn follow_given(&mut self, frame: &FrameView, faces: &[Detection]) -> Result<&[Track], AnalysisError> {
-        if self.cut.is_cut(&thumbnail(&mut self.thumbnails, frame)?) {
-            self.tracker.reset();
+        self.shot = self.shots.look(frame)?;
+        match self.shot {
+            Shot::Same => {}
+            Shot::Doubtful => return Ok(self.tracker.hide(frame.pts)),
+            Shot::New => self.tracker.reset(),
         }
         let mut faces = faces.to_vec();
         keep_largest(&mut faces, self.settings.max_faces);
         Ok(self.tracker.update(frame.pts, &faces))
     }
 
+    /// Every followed face, as the newest frame left it.
+    pub fn tracks(&self) -> &[Track] {
+        self.tracker.tracks()
+    }
+
+    /// Whether the newest frame may belong to another shot: nothing known of its faces holds for what it shows.
+    pub fn is_in_doubt(&self) -> bool {
+        self.shot == Shot::Doubtful
+    }
+
     /// Forgets all faces: the next frame has nothing to do with the last. Ids go on.
     pub fn reset(&mut self) {
         self.tracker.reset();
-        self.cut.reset();
+        self.shots.reset();
+        self.shot = Shot::Same;
         self.until_detection = 0;
         self.discovered = None;
+    }
+}
+
+/// Watches a stream for cuts, frame by frame.
+#[derive(Default)]
+pub struct ShotWatch {
+    thumbnails: Sampler,
+    cut: CutDetector,
+}
+
+impl ShotWatch {
+    /// Whether `frame` goes on with the shot of the frames before.
+    ///
+    /// # Errors
+    /// If OpenCV fails.
+    pub fn look(&mut self, frame: &FrameView) -> Result<Shot, AnalysisError> {
+        Ok(self.cut.look(&thumbnail(&mut self.thumbnails, frame)?))
+    }
+
+    /// The next frame is the first.
+    pub fn reset(&mut self) {
+        self.cut.reset();
     }
 }
 
@@ -310,6 +352,7 @@ fn tracker_settings(settings: &FollowerSettings) -> TrackerSettings {
     TrackerSettings {
         high_confidence: settings.detection_threshold,
         low_confidence: settings.detection_threshold * DOUBTFUL,
+        max_tracks: settings.max_faces,
         ..TrackerSettings::default()
     }
 }

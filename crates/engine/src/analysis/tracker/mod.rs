@@ -52,11 +52,19 @@ pub struct TrackerSettings {
     pub max_missed: u64,
     /// Detections in a row after which a new face is reported; 1 reports at once.
     pub min_hits: u32,
+    /// Follow no more faces than this, hidden ones included: those that were seen last.
+    pub max_tracks: usize,
 }
 
 impl Default for TrackerSettings {
     fn default() -> Self {
-        Self { high_confidence: 0.5, low_confidence: 0.25, max_missed: 1_000_000_000, min_hits: 2 }
+        Self {
+            high_confidence: 0.5,
+            low_confidence: 0.25,
+            max_missed: 1_000_000_000,
+            min_hits: 2,
+            max_tracks: usize::MAX,
+        }
     }
 }
 
@@ -97,9 +105,9 @@ pub struct Tracker {
     /// Not seen often enough yet; ids are 0.
     tentative: Vec<Track>,
     next_id: u32,
-    /// PTS of the newest frame; `None` at the begin of a shot.
+    /// PTS of the newest frame; `None` at the start of a shot.
     now: Option<u64>,
-    /// At least one update had detections since the begin of the shot.
+    /// At least one update had detections since the start of the shot.
     shot_populated: bool,
     assigner: Assigner,
     /// Kept only for its memory.
@@ -142,7 +150,16 @@ impl Tracker {
         self.begin_tracks(&faces, pts);
         self.faces = faces;
         self.drop_lost(pts);
+        self.drop_beyond();
         &self.tracks
+    }
+
+    /// As [`coast`](Self::coast) where the frame shows something that may be no part of the shot: no face counts as seen.
+    pub fn hide(&mut self, pts: u64) -> &[Track] {
+        for track in self.tracks.iter_mut().chain(&mut self.tentative) {
+            track.seen = false;
+        }
+        self.coast(pts)
     }
 
     /// Moves the tracks to `pts` where the detector was not run: no track counts as missed by it.
@@ -195,6 +212,18 @@ impl Tracker {
     fn drop_lost(&mut self, pts: u64) {
         let max_missed = self.settings.max_missed;
         self.tracks.retain(|track| track.seen || pts - track.last_seen <= max_missed);
+    }
+
+    /// Keeps as many tracks as are allowed: first those that were seen last, then the largest.
+    fn drop_beyond(&mut self) {
+        let max = self.settings.max_tracks;
+        if self.tracks.len() > max {
+            let worth =
+                |a: &Track, b: &Track| b.last_seen.cmp(&a.last_seen).then(b.rect.area().total_cmp(&a.rect.area()));
+            self.tracks.sort_by(worth);
+            self.tracks.truncate(max);
+            self.tracks.sort_unstable_by_key(|track| track.id);
+        }
     }
 
     /// Follows the faces that are left, and gives ids to those seen often enough.

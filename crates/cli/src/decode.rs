@@ -11,14 +11,16 @@
 use std::{
     path::Path,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, bail};
+use deepfake_engine::analysis::frame::Orientation;
 use gst::prelude::*;
+use gstdeepfake::elements::frame::{self, Orientations};
 
 use crate::stop;
 
@@ -26,6 +28,14 @@ use crate::stop;
 const STALL: Duration = Duration::from_secs(120);
 /// How often a waiting decoder looks whether it was told to stop.
 const POLL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+
+/// What the decoder's own thread notes of the stream.
+#[derive(Default)]
+struct Shared {
+    /// Form of the decoder's first picture.
+    info: OnceLock<gst_video::VideoInfo>,
+    orientations: Mutex<Orientations>,
+}
 
 /// A clip being decoded. Dropped, it frees the decoder.
 pub struct Decoder {
@@ -36,9 +46,7 @@ pub struct Decoder {
     missing: Vec<String>,
     /// Whether a video stream was found.
     linked: Arc<AtomicBool>,
-    /// Width and height of the decoder's first picture.
-    size: Arc<OnceLock<(i32, i32)>>,
-    caps: gst::Caps,
+    shared: Arc<Shared>,
     frames: u64,
     name: String,
 }
@@ -104,18 +112,24 @@ impl Decoder {
         pipeline.add(&sink)?;
         last.link(&sink)?;
 
-        let size = Arc::new(OnceLock::new());
+        let shared: Arc<Shared> = Arc::default();
         let entry = convert.static_pad("sink").expect("videoconvert has a sink pad");
-        let seen = size.clone();
+        let notes = shared.clone();
         entry.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-            if let Some(gst::EventView::Caps(event)) = info.event().map(|event| event.view())
-                && let Some(picture) = event.caps().structure(0)
-                && let (Ok(width), Ok(height)) = (picture.get("width"), picture.get("height"))
-            {
-                let _ = seen.set((width, height));
+            match info.event().map(|event| event.view()) {
+                Some(gst::EventView::Caps(event)) => {
+                    if let Ok(info) = gst_video::VideoInfo::from_caps(event.caps()) {
+                        let _ = notes.info.set(info);
+                    }
+                }
+                Some(gst::EventView::Tag(event)) => {
+                    notes.orientations.lock().unwrap().add(event.tag());
+                }
+                _ => {}
             }
             gst::PadProbeReturn::Ok
         });
+
         let linked = Arc::new(AtomicBool::new(false));
         let (weak, seen) = (convert.downgrade(), linked.clone());
         decode.connect_pad_added(move |_, pad| {
@@ -139,8 +153,7 @@ impl Decoder {
         });
 
         let bus = pipeline.bus().expect("a pipeline has a bus");
-        let caps = caps.clone();
-        let decoder = Self { pipeline, sink, bus, missing: Vec::new(), linked, size, caps, frames: 0, name };
+        let decoder = Self { pipeline, sink, bus, missing: Vec::new(), linked, shared, frames: 0, name };
         if decoder.pipeline.set_state(gst::State::Playing).is_err() {
             let mut decoder = decoder;
             return Err(decoder.trouble().unwrap_or_else(|| anyhow!("cannot start decoding {}", decoder.name)));
@@ -183,24 +196,15 @@ impl Decoder {
         self.pipeline.query_duration::<gst::ClockTime>()
     }
 
-    /// Whether the picture is too small or too large for what follows: GStreamer would only say "not negotiated".
+    /// Whether the picture is too small or too large to be analysed: GStreamer would only say "not negotiated".
     fn wrong_size(&self) -> Option<anyhow::Error> {
-        let (width, height) = *self.size.get()?;
-        let accepted = self.caps.structure(0)?;
-        let range = |name| accepted.get::<gst::IntRange<i32>>(name).ok();
-        let (across, down) = (range("width")?, range("height")?);
-        let fits = |value: i32, range: gst::IntRange<i32>| (range.min()..=range.max()).contains(&value);
-        if fits(width, across) && fits(height, down) {
-            return None;
-        }
-        Some(anyhow!(
-            "{}: the picture is {width}×{height} pixels; accepted are {}×{} to {}×{}",
-            self.name,
-            across.min(),
-            down.min(),
-            across.max(),
-            down.max()
-        ))
+        let error = frame::check(self.shared.info.get()?).err()?;
+        Some(anyhow!("{}: {error}", self.name))
+    }
+
+    /// How the pictures are to be turned when they are shown, as the stream's tags say.
+    pub fn orientation(&self) -> Orientation {
+        self.shared.orientations.lock().unwrap().current()
     }
 
     /// The error that waits on the bus, in words.

@@ -1,7 +1,7 @@
 //! Decoded frames as the analysis sees them: the same view, times and jumps as in `deepfakedetect`.
 
 use anyhow::{Context, Result};
-use deepfake_engine::analysis::frame::FrameView;
+use deepfake_engine::analysis::frame::{FrameView, Orientation};
 use gst_video::VideoFrameExt;
 use gstdeepfake::elements::{
     detect::timeline::{Moment, Timeline},
@@ -16,11 +16,11 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// The frame in `sample`, and its moment; `None` for filler that is no picture, and for a stray frame.
+    /// The frame in `sample`, which is to be turned so when shown, and its moment; `None` for filler that is no picture, and for a stray frame.
     ///
     /// # Errors
     /// If the sample is not one of [`frame::caps`].
-    pub fn next(&mut self, sample: &gst::Sample) -> Result<Option<(Moment, Frame)>> {
+    pub fn next(&mut self, sample: &gst::Sample, orientation: Orientation) -> Result<Option<(Moment, Frame)>> {
         let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps()) else { return Ok(None) };
         if buffer.flags().contains(gst::BufferFlags::GAP) {
             if let Some(time) = running_time(sample, &buffer) {
@@ -51,7 +51,7 @@ impl Frames {
         moment.jump |= resized;
         let mapped = gst_video::VideoFrame::from_buffer_readable(buffer, info)
             .map_err(|_| anyhow::anyhow!("a frame's memory cannot be read as {}", info.format()))?;
-        Ok(Some((moment, Frame { mapped, pts })))
+        Ok(Some((moment, Frame { mapped, orientation, pts })))
     }
 }
 
@@ -65,6 +65,7 @@ fn running_time(sample: &gst::Sample, buffer: &gst::BufferRef) -> Option<u64> {
 /// One mapped frame.
 pub struct Frame {
     mapped: gst_video::VideoFrame<gst_video::video_frame::Readable>,
+    orientation: Orientation,
     pts: u64,
 }
 
@@ -76,6 +77,6 @@ impl Frame {
     /// Hands `use_it` the frame as the analysis takes it.
     pub fn view<T>(&self, use_it: impl FnOnce(&FrameView) -> Result<T>) -> Result<T> {
         let frame = self.mapped.as_video_frame_ref();
-        use_it(&frame::view(&frame, self.pts)?)
+        use_it(&frame::view_turned(&frame, self.orientation, self.pts)?)
     }
 }

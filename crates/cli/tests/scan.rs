@@ -154,6 +154,11 @@ fn bad_input_is_a_row_that_says_what_happened_and_never_ends_the_others() {
         files.push(at("sound.wav"));
         expected.push("no video stream");
     }
+    let tiny = "videotestsrc num-buffers=5 ! video/x-raw,width=14,height=8 ! jpegenc ! matroskamux";
+    if made(&format!("{tiny} ! filesink location=\"{}\"", at("tiny.mkv"))) {
+        files.push(at("tiny.mkv"));
+        expected.push("frames of 14x8 cannot be analysed: sizes from 16x16 to");
+    }
     let model = model(0.9, 0.8);
     let path = model.path();
     let mut arguments: Vec<&str> = files.iter().map(String::as_str).collect();
@@ -615,4 +620,70 @@ fn made_from(description: &str, second: u64) -> bool {
     });
     runs(pipeline.upcast_ref());
     true
+}
+
+/// Writes into an MP4 file that its pictures are to be turned a quarter to the right, as phones do.
+fn tag_as_turned(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let header = bytes.windows(4).position(|name| name == b"tkhd").unwrap();
+    assert_eq!(bytes[header + 4], 0, "version of the track's header");
+    // Version and flags, five numbers, eight bytes of nothing, four short numbers: then the matrix.
+    let matrix: [u32; 9] = [0, 1 << 16, 0, (-1i32 << 16) as u32, 0, 0, 0, 0, 1 << 30];
+    let start = header + 4 + 4 + 5 * 4 + 8 + 4 * 2;
+    bytes[start..start + 36].copy_from_slice(&matrix.map(u32::to_be_bytes).concat());
+    std::fs::write(file, bytes).unwrap();
+}
+
+/// The middle of an extracted clip's crops: mean over time.
+fn mean_crop(out: &Path) -> ndarray::Array3<f64> {
+    let manifest = std::fs::read_to_string(out.join("manifest.csv")).unwrap();
+    let mut rows = csv::Reader::from_reader(manifest.as_bytes());
+    let row = rows.records().next().expect("no face was followed").unwrap();
+    let crops: ndarray::Array4<u8> = ndarray_npy::read_npy(out.join(&row[0])).unwrap();
+    crops.mapv(f64::from).mean_axis(ndarray::Axis(0)).unwrap()
+}
+
+#[test]
+fn a_clip_that_is_stored_on_its_side_is_judged_and_cut_as_it_is_shown() {
+    let Some(clips) = clips() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let source = clips.join("single_face.mp4");
+    for (name, turn) in [("upright.mp4", "identity"), ("turned.mp4", "90l")] {
+        let elements = format!(
+            "filesrc location=\"{}\" ! decodebin ! videoconvert ! videoflip video-direction={turn} ! \
+             x264enc speed-preset=veryfast pass=quant quantizer=12 ! mp4mux ! filesink location=\"{}\"",
+            source.display(),
+            at(name).display()
+        );
+        if !made(&elements) {
+            return;
+        }
+    }
+    tag_as_turned(&at("turned.mp4"));
+    let model = model(0.9, 0.8);
+    let files = [at("upright.mp4"), at("turned.mp4")].map(|path| path.display().to_string());
+    let findings = json(&exits(&[&files[0], &files[1], "--json", "--model", &model.path()], 0));
+    let score = |index: usize| findings[index]["faces"][0]["score"].as_f64().expect("a face was judged");
+    assert!((score(0) - score(1)).abs() < 0.01, "{} {}", score(0), score(1));
+
+    let mut means = Vec::new();
+    for name in ["upright", "turned"] {
+        let list = at(&format!("{name}.csv"));
+        std::fs::write(&list, format!("file,label\n{name}.mp4,real\n")).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_deepfake"))
+            .args(["extract", "--size", "64", "--clips"])
+            .arg(&list)
+            .arg("--out")
+            .arg(at(name))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        means.push(mean_crop(&at(name)));
+    }
+    let centred = |crop: &ndarray::Array3<f64>| crop - crop.mean().unwrap();
+    let (upright, turned) = (centred(&means[0]), centred(&means[1]));
+    let product = |a: &ndarray::Array3<f64>, b: &ndarray::Array3<f64>| (a * b).sum();
+    let correlation = product(&upright, &turned) / (product(&upright, &upright) * product(&turned, &turned)).sqrt();
+    assert!(correlation >= 0.98, "{correlation}");
 }

@@ -486,7 +486,7 @@ impl Extractor {
         let mut about = None;
 
         while let Some(sample) = decoder.next()? {
-            let Some((moment, frame)) = frames.next(&sample)? else { continue };
+            let Some((moment, frame)) = frames.next(&sample, decoder.orientation())? else { continue };
             frames_seen += 1;
             about.get_or_insert_with(|| describe(&job.clip, frame.info()));
             if moment.jump {

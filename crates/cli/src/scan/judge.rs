@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use deepfake_engine::inference::ModelPackage;
+use deepfake_engine::{analysis::frame::Orientation, inference::ModelPackage};
 use deepfake_report::{FrameReport, meta};
 use gst::prelude::*;
 use gstdeepfake::elements::frame;
@@ -93,6 +93,8 @@ struct Watched {
 #[derive(Default)]
 struct Pass {
     mirrored: bool,
+    /// Pictures are stored on their side.
+    transposed: bool,
     /// Times of frames that are left out, since they were analysed before.
     skip: Arc<HashSet<u64>>,
     /// Of this many passes it is which.
@@ -106,6 +108,7 @@ struct Seen {
     broken: Option<String>,
     /// Times of frames that were analysed.
     analysed: HashSet<u64>,
+    transposed: bool,
 }
 
 impl Judge {
@@ -177,7 +180,7 @@ impl Judge {
         let pictures = self.setup.report.is_some() || self.setup.crops.is_some();
         let (mut saver, mut unsaved) = (None, None);
         let first = Pass { which: (0, passes), ..Pass::default() };
-        let seen = self.pass(&job.input, &first, at, &mut |sample, tally, report| {
+        let seen = self.pass(&job.input, &first, at, &mut |sample, orientation, tally, report| {
             // A video that cannot be written is no reason not to judge.
             if let (Some(path), None) = (&job.save, &unsaved) {
                 let saved = match &mut saver {
@@ -190,7 +193,7 @@ impl Judge {
             let time = tally.seconds(report.time());
             let small = self.setup.compare.is_some() && thumbnails.wants(time);
             if (small || (pictures && album.wants(time, report)))
-                && let Some((_, frame)) = Frames::default().next(sample)?
+                && let Some((_, frame)) = Frames::default().next(sample, orientation)?
             {
                 frame.view(|view| {
                     if small {
@@ -201,7 +204,7 @@ impl Judge {
             }
             Ok(())
         })?;
-        let Seen { mut tally, mut media, mut broken, analysed } = seen;
+        let Seen { mut tally, mut media, mut broken, analysed, transposed } = seen;
         if let (Some(saver), None) = (saver, &unsaved) {
             unsaved = saver.finish().err();
         }
@@ -215,13 +218,13 @@ impl Judge {
             let none = Arc::default();
             let skip = Arc::new(analysed);
             let further = [
-                Pass { mirrored: true, skip: none, which: (1, passes) },
-                Pass { mirrored: false, skip: skip.clone(), which: (2, passes) },
-                Pass { mirrored: true, skip, which: (3, passes) },
+                Pass { mirrored: true, transposed, skip: none, which: (1, passes) },
+                Pass { mirrored: false, transposed, skip: skip.clone(), which: (2, passes) },
+                Pass { mirrored: true, transposed, skip, which: (3, passes) },
             ];
             for pass in further {
-                let other = self.pass(&job.input, &pass, at, &mut |_, _, _| Ok(()))?;
-                tally.merge(&other.tally, pass.which.0, pass.mirrored);
+                let other = self.pass(&job.input, &pass, at, &mut |_, _, _, _| Ok(()))?;
+                tally.merge(&other.tally, pass.which.0, pass.mirrored.then_some(usize::from(transposed)));
             }
             notes.push("thorough: every frame as it is and mirrored; scores are means of all".to_owned());
         }
@@ -238,11 +241,13 @@ impl Judge {
         input: &Input,
         pass: &Pass,
         at: &mut dyn FnMut(At),
-        each: &mut dyn FnMut(&gst::Sample, &Tally, Option<&FrameReport>) -> Result<()>,
+        each: &mut dyn FnMut(&gst::Sample, Orientation, &Tally, Option<&FrameReport>) -> Result<()>,
     ) -> Result<Seen> {
         let mut middle = Vec::new();
         if pass.mirrored {
-            let flip = gst::ElementFactory::make("videoflip").property_from_str("method", "horizontal-flip");
+            // Across as it is shown, which is up and down in a picture that is stored on its side.
+            let method = if pass.transposed { "vertical-flip" } else { "horizontal-flip" };
+            let flip = gst::ElementFactory::make("videoflip").property_from_str("method", method);
             middle.push(flip.build().context("--thorough needs videoflip: install gstreamer1.0-plugins-good")?);
         }
         let element = self.setup.detector.element()?;
@@ -299,7 +304,7 @@ impl Judge {
             {
                 analysed.insert(pts.nseconds());
             }
-            each(&sample, &tally, report.as_ref())?;
+            each(&sample, decoder.orientation(), &tally, report.as_ref())?;
             if media.seconds - said >= 0.5 {
                 said = media.seconds;
                 let all = limit.or(decoder.duration().map(|duration| duration.nseconds() as f64 / 1e9));
@@ -311,7 +316,7 @@ impl Judge {
                 break;
             }
         }
-        Ok(Seen { tally, media, broken, analysed })
+        Ok(Seen { tally, media, broken, analysed, transposed: decoder.orientation().transpose })
     }
 
     fn finding(&self, input: &Input, sum: Sum, broken: Option<String>) -> Finding {

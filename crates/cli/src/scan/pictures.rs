@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use deepfake_engine::analysis::{
     AnalysisError,
     cropper::{Alignment, CropSpec, Cropper},
-    frame::FrameView,
+    frame::{FrameView, Share},
     geometry::Rect,
     sampler::{ChannelOrder, Sampler},
 };
@@ -153,14 +153,9 @@ fn judged(face: &FaceReport) -> Option<f64> {
     if matches!(face.state, State::Rejected | State::Warming) { None } else { face.score }
 }
 
+/// In pixels of the shown frame; reports speak of the stored one.
 fn bounds(frame: &FrameView, face: &FaceReport) -> Rect {
-    let (width, height) = (f64::from(frame.width), f64::from(frame.height));
-    Rect::new(
-        (face.x * width) as f32,
-        (face.y * height) as f32,
-        (face.width * width) as f32,
-        (face.height * height) as f32,
-    )
+    frame.from_stored(&Share { x: face.x, y: face.y, width: face.width, height: face.height })
 }
 
 fn crop(cropper: &mut Cropper, frame: &FrameView, face: &FaceReport, side: u32) -> Result<Option<Vec<u8>>> {
@@ -179,7 +174,14 @@ fn scene(sampler: &mut Sampler, frame: &FrameView, face: &FaceReport) -> Result<
     let (width, height) = (side(frame.width), side(frame.height));
     let pixels = sampler.sample(frame, &frame.bounds(), width, height, ChannelOrder::Rgb)?;
     let jpeg = jpeg(pixels, width, height)?;
-    Ok(Scene { jpeg, width, height, face: [face.x, face.y, face.width, face.height] })
+    let (bounds, across, down) = (bounds(frame, face), f64::from(frame.width), f64::from(frame.height));
+    let face = [
+        f64::from(bounds.x) / across,
+        f64::from(bounds.y) / down,
+        f64::from(bounds.width) / across,
+        f64::from(bounds.height) / down,
+    ];
+    Ok(Scene { jpeg, width, height, face })
 }
 
 fn jpeg(rgb: &[u8], width: u32, height: u32) -> Result<Vec<u8>> {

@@ -127,15 +127,17 @@ impl Tally {
         true
     }
 
-    /// Adds the windows of another pass over the same file to the faces that it saw in the same places; `mirrored` if its frames
-    /// were. Returns how many of its faces were found again.
-    pub fn merge(&mut self, other: &Self, pass: u8, mirrored: bool) -> usize {
+    /// Adds the windows of another pass over the same file to the faces that it saw in the same places; `mirrored` is the
+    /// axis, 0 across and 1 down, along which its frames were. Returns how many of its faces were found again.
+    pub fn merge(&mut self, other: &Self, pass: u8, mirrored: Option<usize>) -> usize {
         let mut found = 0;
         for track in other.faces.values().filter(|track| !track.windows.is_empty()) {
             let overlap = |own: &Track| {
                 let places = track.places.iter().filter_map(|(time, place)| {
-                    let [x, y, width, height] = *place;
-                    let place = [if mirrored { 1.0 - x - width } else { x }, y, width, height];
+                    let mut place = *place;
+                    if let Some(axis) = mirrored {
+                        place[axis] = 1.0 - place[axis] - place[axis + 2];
+                    }
                     let near = own.places.iter().min_by(|a, b| (a.0 - time).abs().total_cmp(&(b.0 - time).abs()))?;
                     ((near.0 - time).abs() < PLACES).then(|| shared(&near.1, &place))
                 });
@@ -523,17 +525,17 @@ mod tests {
             }
             tally
         };
-        let mean = |other: &Tally, mirrored| {
+        let mean = |other: &Tally, mirrored: Option<usize>| {
             let mut tally = pass(0.1, 0.0);
             let found = tally.merge(other, 1, mirrored);
             (found, logit(tally.finish(3.0).score.unwrap()))
         };
-        let (found, merged) = mean(&pass(0.1, 2.0), false);
+        let (found, merged) = mean(&pass(0.1, 2.0), None);
         assert_eq!(found, 1);
         assert!((merged - 1.0).abs() < 1e-9, "{merged}");
         // Mirrored, the face is on the other side.
-        assert_eq!(mean(&pass(0.7, 2.0), true).0, 1);
-        let (found, merged) = mean(&pass(0.7, 2.0), false);
+        assert_eq!(mean(&pass(0.7, 2.0), Some(0)).0, 1);
+        let (found, merged) = mean(&pass(0.7, 2.0), None);
         assert_eq!(found, 0);
         assert!(merged.abs() < 1e-9, "another face's windows were taken");
     }

@@ -28,7 +28,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--vae", type=Path, help="folder of taef2_encoder.pth and taef2_decoder.pth (stage `vae`)")
     parser.add_argument("--packs", type=Path, help="folder of pairs drawn ahead: the stages `packs` and `teach` write it, `encoder` reads it")
     parser.add_argument("--count", type=int, default=100, help="packs in all (stage `packs`)")
-    parser.add_argument("--part", default="0/1", help="which of them this process draws, as 0/2 and 1/2")
+    parser.add_argument("--part", default="0/1", help="which packs this process draws or answers, as 0/2 and 1/2")
     parser.add_argument("--package", type=Path, help="folder of the model package to write (default: models/NAME)")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     parser.add_argument("--compile", action="store_true", help="let PyTorch compile the encoder: faster, needs a C++ compiler")
@@ -77,10 +77,9 @@ def run(options: argparse.Namespace) -> None:
                 real = [track for track in data.main_track(tracks) if track.label == data.REAL]
                 vae.redraw(real + data.read_stills(options.crops), options.vae)
             case "packs":
-                part, _, parts = options.part.partition("/")
-                packs.draw(folder_of_packs(options), recipe, tracks, data.read_stills(options.crops), options.count, int(part), int(parts))
+                packs.draw(folder_of_packs(options), recipe, tracks, data.read_stills(options.crops), options.count, *part_of(options))
             case "teach":
-                packs.teach(folder_of_packs(options), recipe, train.trained_encoder(work))
+                packs.teach(folder_of_packs(options), recipe, train.trained_encoder(work), *part_of(options))
             case "encoder" if recipe.base:
                 frozen.train_encoder(work, tracks, dev, options.workers)
             case "features" if recipe.base and recipe.head:
@@ -109,6 +108,11 @@ def folder_of_packs(options: argparse.Namespace) -> Path:
     if not options.packs:
         raise data.DataError(f"the stage `{options.stage}` needs --packs, a folder")
     return options.packs
+
+
+def part_of(options: argparse.Namespace) -> tuple[int, int]:
+    part, _, parts = options.part.partition("/")
+    return int(part), int(parts)
 
 
 def main() -> int:

@@ -81,10 +81,10 @@ def answers(pack: Path, teacher: str) -> Path:
     return pack.with_name(f"{pack.stem}.{teacher}.npy")
 
 
-def teach(folder: Path, recipe: Recipe, encoder: train.nn.Module) -> None:
+def teach(folder: Path, recipe: Recipe, encoder: train.nn.Module, part: int = 0, parts: int = 1) -> None:
     """Leaves FOLDER/pack-NNNN.NAME.npy, float32 [pairs, 2]: the encoder's fake-minus-real logit of the first crop of each side."""
     check(folder, recipe)
-    for pack in tqdm(files(folder), desc="teach", unit="pack"):
+    for pack in tqdm(files(folder)[part::parts], desc="teach", unit="pack"):
         path = answers(pack, recipe.name)
         if path.is_file():
             continue

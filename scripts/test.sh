@@ -59,6 +59,8 @@ scripts/train_smoke.sh
 heading 'documentation examples'
 cargo test --quiet --locked "${workspace[@]}" --doc
 
+# A critical of GLib or GStreamer is a fault, whoever made it.
+export G_DEBUG=fatal-criticals
 heading 'tests'
 if command -v cargo-nextest >/dev/null; then
     cargo nextest run --locked "${workspace[@]}" --no-fail-fast

@@ -130,6 +130,29 @@ fn assert_color(found: [u8; 3], expected: [u8; 3], tolerance: u8) {
     assert!(near, "found {found:?}, expected {expected:?} ± {tolerance}");
 }
 
+/// All SD television has pixels that are wider than high: what is drawn is stored narrower, and looks the same.
+#[test]
+fn on_pixels_that_are_not_square_all_is_as_wide_as_it_looks() {
+    let shown = |width: u32, aspect: (i32, i32)| {
+        init();
+        let builder = VideoInfo::builder(VideoFormat::I420, width, 576).fps(gst::Fraction::new(25, 1));
+        let info = builder.par(gst::Fraction::new(aspect.0, aspect.1)).build().unwrap();
+        let mut harness = blending(&info);
+        let drawn = harness.push_and_pull(reported(&info, 0, vec![face(State::Fake)])).unwrap();
+        let columns: Vec<_> = changed(&drawn, &info).into_iter().map(|(x, _)| x).collect();
+        let scale = f64::from(aspect.0) / f64::from(aspect.1);
+        let [left, right] = [columns.iter().min(), columns.iter().max()].map(|x| f64::from(*x.unwrap()) * scale);
+        (left, right, columns.len() as f64 * scale)
+    };
+    let square = shown(1024, (1, 1));
+    for (width, aspect) in [(720, (64, 45)), (1280, (4, 5))] {
+        let other = shown(width, aspect);
+        let is_near = |a: f64, b: f64, tolerance: f64| (a - b).abs() <= tolerance;
+        let same = is_near(square.0, other.0, 4.0) && is_near(square.1, other.1, 4.0);
+        assert!(same && is_near(other.2 / square.2, 1.0, 0.05), "{aspect:?}: {other:?}, square: {square:?}");
+    }
+}
+
 #[test]
 fn every_format_gets_a_box_around_the_face_and_nothing_elsewhere() {
     for format in FORMATS {

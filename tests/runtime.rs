@@ -2,11 +2,15 @@
 //!
 //! A process has one ONNX Runtime, so each case runs [`in_its_own_process`] in a process of its own.
 
+#[path = "common/foreign.rs"]
+mod foreign;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use deepfake_engine::inference::runtime::{self, Severity};
 use deepfake_engine::inference::{InferenceError, SessionOptions, Worker};
+use foreign::ForeignEnvironment;
 
 fn data(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file)
@@ -69,52 +73,6 @@ fn in_its_own_process() {
             println!("LOADED");
         }
         other => eprintln!("SKIPPED: CASE is {other:?}"),
-    }
-}
-
-/// What an application does that uses ONNX Runtime by itself: an environment without thread pools, which logs errors only.
-struct ForeignEnvironment;
-
-static HOST_LINES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-
-impl ForeignEnvironment {
-    fn new(path: &Path) -> Self {
-        extern "system" fn log(
-            _: *mut std::ffi::c_void,
-            level: ort::sys::OrtLoggingLevel,
-            _: *const std::ffi::c_char,
-            _: *const std::ffi::c_char,
-            _: *const std::ffi::c_char,
-            _: *const std::ffi::c_char,
-        ) {
-            if (level as u32) < (ort::sys::OrtLoggingLevel::ORT_LOGGING_LEVEL_ERROR as u32) {
-                HOST_LINES.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            }
-        }
-        use std::os::unix::ffi::OsStrExt;
-        let name = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
-        // SAFETY: functions with the signatures of ONNX Runtime's C API; the environment is never released.
-        unsafe {
-            let library = libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
-            let symbol = libc::dlsym(library, c"OrtGetApiBase".as_ptr());
-            let get_base: unsafe extern "C" fn() -> *const ort::sys::OrtApiBase = std::mem::transmute(symbol);
-            let api = ((*get_base()).GetApi)(ort::sys::ORT_API_VERSION);
-            let mut environment = std::ptr::null_mut();
-            let status = ((*api).CreateEnvWithCustomLogger)(
-                log,
-                std::ptr::null_mut(),
-                ort::sys::OrtLoggingLevel::ORT_LOGGING_LEVEL_ERROR,
-                c"host".as_ptr(),
-                &mut environment,
-            );
-            assert!(status.0.is_null() && !environment.is_null());
-        }
-        Self
-    }
-
-    /// Lines below errors that its log was given.
-    fn lines(&self) -> usize {
-        HOST_LINES.load(std::sync::atomic::Ordering::SeqCst)
     }
 }
 

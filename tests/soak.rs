@@ -6,6 +6,8 @@
 //! With DEEPFAKE_SOAK_CONTROL=1 the same happens to `identity` in the element's place: what memory does then is not the element's.
 
 mod common;
+#[path = "common/foreign.rs"]
+mod foreign;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -14,6 +16,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Package, clip, faces, heap_bytes, init, model, rtsp};
+use foreign::ForeignEnvironment;
 use gst::prelude::*;
 
 /// A number that is random enough.
@@ -35,8 +38,10 @@ impl Random {
 enum Source {
     /// Frames of a size that changes.
     Camera,
-    /// Some frames are shorter than their size, and the clock jumps.
+    /// Some frames are shorter than their size, some are stamped hours away, and the clock jumps.
     BrokenCamera,
+    /// Shots that change behind black bars; tags turn the picture, and its pixels change their shape.
+    Broadcast,
     /// A file, of which some compressed frames are cut off or have wrong bytes.
     DamagedFile,
     /// The server, which goes away and comes back.
@@ -46,7 +51,7 @@ enum Source {
 const CHANNELS: [Source; 8] = [
     Source::Camera,
     Source::Camera,
-    Source::Camera,
+    Source::Broadcast,
     Source::BrokenCamera,
     Source::BrokenCamera,
     Source::DamagedFile,
@@ -91,10 +96,16 @@ impl Channel {
         self.pipeline.by_name("detect").unwrap()
     }
 
-    /// Of a camera.
+    /// Of a camera. The pixels of a broadcast change their shape, too.
     fn set_width(&self, width: u64) {
         if let Some(filter) = self.pipeline.by_name("caps") {
-            filter.set_property("caps", size(width).parse::<gst::Caps>().unwrap());
+            let mut caps = size(width).parse::<gst::Caps>().unwrap();
+            if self.source == Source::Broadcast {
+                let aspects = [(1, 1), (16, 11), (12, 11), (64, 45)];
+                let (across, down) = aspects[width as usize / 16 % aspects.len()];
+                caps.make_mut().set("pixel-aspect-ratio", gst::Fraction::new(across, down));
+            }
+            filter.set_property("caps", caps);
         }
     }
 
@@ -123,7 +134,7 @@ impl Channel {
     }
 
     fn is_camera(&self) -> bool {
-        matches!(self.source, Source::Camera | Source::BrokenCamera)
+        matches!(self.source, Source::Camera | Source::BrokenCamera | Source::Broadcast)
     }
 
     /// The channel goes, and another comes in its place.
@@ -168,7 +179,7 @@ impl Channel {
                 }
                 gst::MessageView::Warning(warning) if ours => {
                     // Eight channels may be more than this machine can analyse, which it has to say.
-                    let busy = warning.error().message().contains("too slow");
+                    let busy = warning.error().matches(gst::ResourceError::Busy);
                     assert!(busy || self.source == Source::BrokenCamera, "{}", warning.error());
                 }
                 gst::MessageView::Eos(_) => failed = true,
@@ -206,7 +217,7 @@ fn build(source: Source, model: &Package, url: &str, count: &Arc<Mutex<Count>>) 
     let decode = "h264parse name=damage ! video/x-h264,stream-format=byte-stream ! \
                   avdec_h264 max-threads=1 max-errors=-1 ! identity name=before";
     let frames = match source {
-        Source::Camera | Source::BrokenCamera => camera,
+        Source::Camera | Source::BrokenCamera | Source::Broadcast => camera,
         Source::DamagedFile => {
             let file = clip("single_face.mp4");
             format!("filesrc location=\"{}\" ! qtdemux ! {decode} sync=true", file.display())
@@ -228,6 +239,9 @@ fn build(source: Source, model: &Package, url: &str, count: &Arc<Mutex<Count>>) 
     let pipeline = pipeline.unwrap().downcast::<gst::Pipeline>().unwrap();
     if source == Source::BrokenCamera {
         break_frames(&pipeline.by_name("before").unwrap().static_pad("src").unwrap());
+    }
+    if source == Source::Broadcast {
+        cut(&pipeline.by_name("before").unwrap().static_pad("src").unwrap());
     }
     if source == Source::DamagedFile {
         damage(&pipeline.by_name("damage").unwrap().static_pad("src").unwrap());
@@ -263,7 +277,36 @@ fn count_frames(detect: &gst::Element, count: &Arc<Mutex<Count>>) {
     });
 }
 
-/// Cuts off one frame in fifty, and has the clock jump by up to an hour now and then.
+/// Puts black bars above and below each picture, a new shot between them every second or so, and turns the stream now and then.
+fn cut(pad: &gst::Pad) {
+    const TURNS: [&str; 4] = ["rotate-0", "rotate-90", "rotate-180", "flip-rotate-270"];
+    let state = Mutex::new((Random(9), 0));
+    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        let mut state = state.lock().unwrap();
+        let (random, shot) = &mut *state;
+        if random.one_in(30) {
+            *shot = random.below(200);
+        }
+        if random.one_in(60) {
+            let mut tags = gst::TagList::new();
+            let turn = TURNS[random.below(4) as usize];
+            tags.get_mut().unwrap().add::<gst::tags::ImageOrientation>(&turn, gst::TagMergeMode::Replace);
+            pad.push_event(gst::event::Tag::new(tags));
+        }
+        let buffer = info.buffer_mut().unwrap().make_mut();
+        let mut bytes = buffer.map_writable().unwrap();
+        // Of I420 the luma comes first.
+        let luma = bytes.len() * 2 / 3;
+        for (index, byte) in bytes[..luma].iter_mut().enumerate() {
+            let is_bar = !(luma / 8..luma * 7 / 8).contains(&index);
+            *byte = if is_bar { 16 } else { byte.wrapping_add(*shot as u8) };
+        }
+        drop(bytes);
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Cuts off one frame in fifty, stamps some wrongly, and has the clock jump by up to an hour now and then.
 fn break_frames(pad: &gst::Pad) {
     let state = Mutex::new((Random(7), 0));
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
@@ -273,7 +316,9 @@ fn break_frames(pad: &gst::Pad) {
             *offset = random.below(3600) * gst::ClockTime::SECOND.nseconds();
         }
         let buffer = info.buffer_mut().unwrap().make_mut();
-        let pts = buffer.pts().map(|pts| pts + gst::ClockTime::from_nseconds(*offset));
+        // One in thirty is stamped wrongly, and the next one rightly again.
+        let stray = if random.one_in(30) { random.below(7200) * gst::ClockTime::SECOND.nseconds() } else { 0 };
+        let pts = buffer.pts().map(|pts| pts + gst::ClockTime::from_nseconds(*offset + stray));
         buffer.set_pts(pts);
         if random.one_in(50) {
             let size = buffer.size() as u64;
@@ -407,6 +452,8 @@ fn eight_channels_lose_no_frame_and_no_memory() {
     unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
     init();
     let seconds = std::env::var("DEEPFAKE_SOAK_SECONDS").map_or(10, |seconds| seconds.parse().unwrap());
+    let library = deepfake_engine::inference::runtime::get().unwrap().path().to_owned();
+    let _other_user = (!is_control()).then(|| ForeignEnvironment::new(&library));
     let models = [model("one"), model("two")];
     let first = Server::start(0);
     let url = first.url.clone();

@@ -25,7 +25,9 @@ use super::timeline::{Moment, Timeline};
 use super::{Device, FaceSource, Mode, upstream};
 use crate::elements::frame;
 use deepfake_engine::analysis::analyzer::Analyzer;
+use deepfake_engine::analysis::follower::ShotWatch;
 use deepfake_engine::analysis::frame::Orientation;
+use deepfake_engine::analysis::tracker::cut::Shot;
 use deepfake_engine::analysis::window::Grid;
 use deepfake_engine::analysis::{AnalysisError, surviving};
 use deepfake_engine::executor::{Channel, Executor, Work};
@@ -47,6 +49,10 @@ pub(super) struct State {
     pub(super) segment: Option<gst::FormattedSegment<gst::ClockTime>>,
     /// Which frames are due; `None` while there is no model.
     pub(super) grid: Option<Grid>,
+    /// Looks at every frame that waits, also where it is not due: no frame of a new shot is to carry the old one's verdict.
+    shots: ShotWatch,
+    /// What was said of the last frame.
+    shot: Shot,
     pub(super) channel: Channel<Analysis>,
     /// Nobody is to wait for anything.
     interrupted: bool,
@@ -129,6 +135,8 @@ impl State {
             timeline: Timeline::default(),
             segment: None,
             grid: None,
+            shots: ShotWatch::default(),
+            shot: Shot::Same,
             channel,
             interrupted: false,
             waits: None,
@@ -153,6 +161,19 @@ impl State {
             (pts, _) => pts,
         };
         self.timeline.next(time.map(gst::ClockTime::nseconds), buffer.duration().map(gst::ClockTime::nseconds))
+    }
+
+    /// Whether this frame, at `time`, goes on with the shot of the one before. After a doubtful frame the next one is, too.
+    fn watch(&mut self, buffer: &gst::BufferRef, time: u64) -> Shot {
+        let Some(info) = &self.info else { return Shot::Same };
+        let Ok(mapped) = VideoFrameRef::from_buffer_ref_readable(buffer, info) else { return Shot::Same };
+        let view = frame::view_turned(&mapped, self.orientations.current(), time);
+        // A frame that cannot be read is the analysis's matter.
+        let Some(shot) = view.ok().and_then(|view| self.shots.look(&view).ok()) else { return Shot::Same };
+        match (std::mem::replace(&mut self.shot, shot), shot) {
+            (Shot::Doubtful, Shot::Same) => Shot::Doubtful,
+            _ => shot,
+        }
     }
 
     /// Whether somebody analyses, or will.
@@ -368,7 +389,15 @@ impl DeepfakeDetect {
             if state.info.is_none() {
                 return Err(gst::FlowError::NotNegotiated);
             }
-            let is_due = state.grid.as_mut().is_some_and(|grid| grid.take(moment.pts));
+            let mut is_due = state.grid.as_mut().is_some_and(|grid| grid.take(moment.pts));
+            if state.waits == Some(true) && state.is_ready() {
+                let shot = state.watch(buffer, moment.pts);
+                is_due |= shot != Shot::Same;
+                if let (Shot::New, Some(grid)) = (shot, &mut state.grid) {
+                    grid.reset();
+                    grid.take(moment.pts);
+                }
+            }
             if !is_due || !state.is_ready() {
                 return Ok(Due::No { time: Some(moment.pts) });
             }
@@ -522,6 +551,8 @@ impl DeepfakeDetect {
     pub(super) fn forget(&self) {
         if let Some(state) = self.state().as_mut() {
             state.grid.iter_mut().for_each(Grid::reset);
+            state.shots.reset();
+            state.shot = Shot::Same;
             state.latest = None;
             state.channel.reset();
         }

@@ -363,16 +363,22 @@ impl DeepfakeDetect {
     }
 
     fn warn_of_too_few_frames(&self) {
-        let shed = self.flow.shed.load(Ordering::Relaxed);
-        let cause = match shed {
-            0 => "the stream has too few frames a second".to_owned(),
-            shed => format!("this machine is too slow for all that it analyses ({shed} frames were shed so far)"),
-        };
-        gst::element_imp_warning!(
-            self,
-            gst::StreamError::Failed,
-            ("Faces are not judged: {cause}. Analyse fewer streams, smaller pictures or fewer faces, or use a GPU.")
-        );
+        match self.flow.shed.load(Ordering::Relaxed) {
+            0 => gst::element_imp_warning!(
+                self,
+                gst::StreamError::Failed,
+                ("Faces are not judged: the stream has too few frames a second. Give it one or more.")
+            ),
+            // By its code an application knows overload from faults.
+            shed => gst::element_imp_warning!(
+                self,
+                gst::ResourceError::Busy,
+                (
+                    "Faces are not judged: this machine is too slow for all that it analyses ({shed} frames were shed so \
+                     far). Analyse fewer streams, smaller pictures or fewer faces, or use a GPU."
+                )
+            ),
+        }
     }
 
     /// Tells the log of a frame's way.

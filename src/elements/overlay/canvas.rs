@@ -5,7 +5,38 @@ use gst::glib;
 use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoInfo, VideoOverlayFormatFlags};
 use gst_video::{VideoFrameExt, VideoFrameRef, VideoOverlayRectangle};
 
-use super::layout::{Area, Size};
+use super::layout::{self, Area, Size};
+
+/// How much wider than high a frame's pixels are shown. Everything is placed and drawn as it is shown, with square pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shape(f64);
+
+impl Shape {
+    pub fn of(info: &VideoInfo) -> Self {
+        Self(f64::from(info.par().numer()) / f64::from(info.par().denom()))
+    }
+
+    /// The frame as it is shown.
+    pub fn frame(self, info: &VideoInfo) -> Size {
+        let (width, height) = (info.width() as i32, info.height() as i32);
+        let width = if self.0 == 1.0 { width } else { layout::even(f64::from(width) * self.0).max(2) };
+        Size { width, height }
+    }
+
+    /// Of the stored frame, for so many that are shown.
+    fn columns(self, shown: i32) -> i32 {
+        if self.0 == 1.0 { shown } else { layout::even(f64::from(shown) / self.0).max(2) }
+    }
+
+    /// Where in the stored frame an area is.
+    pub fn stored(self, shown: Area) -> Area {
+        if self.0 == 1.0 {
+            return shown;
+        }
+        let x = layout::even(f64::from(shown.x) / self.0);
+        Area::new(x, shown.y, self.columns(shown.width), shown.height)
+    }
+}
 
 /// Pre-multiplied pixels in cairo's order: native-endian 32-bit words of alpha, red, green, blue.
 pub struct Pixels {
@@ -20,10 +51,13 @@ pub struct Canvas {
 }
 
 impl Canvas {
-    /// An empty, transparent picture.
-    pub fn new(size: Size) -> Result<Self, cairo::Error> {
+    /// An empty, transparent picture that is shown in this size.
+    pub fn new(shown: Size, shape: Shape) -> Result<Self, cairo::Error> {
+        let size = Size { width: shape.columns(shown.width), ..shown };
         let surface = ImageSurface::create(Format::ARgb32, size.width, size.height)?;
-        Ok(Self { cr: Context::new(&surface)?, surface, size })
+        let cr = Context::new(&surface)?;
+        cr.scale(f64::from(size.width) / f64::from(shown.width), 1.0);
+        Ok(Self { cr, surface, size })
     }
 
     pub fn finish(self) -> Result<Pixels, cairo::Error> {

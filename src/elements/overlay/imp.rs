@@ -13,7 +13,7 @@ use gst_video::{
     VideoOverlayComposition, VideoOverlayCompositionMeta, VideoRegionOfInterestMeta,
 };
 
-use super::canvas::{self, Ink, Picture, Pixels};
+use super::canvas::{self, Ink, Picture, Pixels, Shape};
 use super::history::History;
 use super::label::{Label, Metrics, Parts};
 use super::layout::{self, Area, Place, Size, Wish};
@@ -89,6 +89,7 @@ struct State {
     info: VideoInfo,
     way: Way,
     ink: Ink,
+    shape: Shape,
     /// The settings that `metrics` and `drawn` were made with.
     settings: Settings,
     metrics: Metrics,
@@ -137,6 +138,7 @@ impl State {
         let (metrics, pen) = measures(&info, &settings);
         Self {
             ink: ink(&info, way),
+            shape: Shape::of(&info),
             info,
             way,
             settings,
@@ -160,8 +162,9 @@ impl State {
         self.drawn = None;
     }
 
+    /// As it is shown.
     fn frame(&self) -> Size {
-        Size { width: self.info.width() as i32, height: self.info.height() as i32 }
+        self.shape.frame(&self.info)
     }
 
     /// What is to be seen: contents and their places.
@@ -245,7 +248,7 @@ impl State {
                         buffer
                     }
                 };
-                pictures.push(Picture { buffer, area: *area });
+                pictures.push(Picture { buffer, area: self.shape.stored(*area) });
             }
             self.drawn = Some(Drawn { scene, pictures, composition: None });
         }
@@ -271,8 +274,8 @@ impl State {
 
     fn paint(&self, content: &Content) -> Result<Pixels, cairo::Error> {
         match content {
-            Content::Stroke(stroke) => stroke.paint(),
-            Content::Label(label) => label.paint(&self.metrics),
+            Content::Stroke(stroke) => stroke.paint(self.shape),
+            Content::Label(label) => label.paint(&self.metrics, self.shape),
         }
     }
 }
@@ -637,7 +640,11 @@ impl DeepfakeOverlay {
             }
         }
         if reports.is_empty() {
-            faces.extend(buffer.iter_meta::<VideoRegionOfInterestMeta>().filter_map(|region| unjudged(&region, frame)));
+            faces.extend(
+                buffer
+                    .iter_meta::<VideoRegionOfInterestMeta>()
+                    .filter_map(|region| unjudged(&region, &state.info, frame)),
+            );
         }
         let scene = state.scene(faces);
         if scene.is_empty() {
@@ -747,13 +754,13 @@ fn judged(face: &FaceReport, detector: usize, frame: Size) -> Option<Face<'_>> {
     })
 }
 
-fn unjudged(roi: &VideoRegionOfInterestMeta, frame: Size) -> Option<Face<'static>> {
+fn unjudged(roi: &VideoRegionOfInterestMeta, info: &VideoInfo, frame: Size) -> Option<Face<'static>> {
     if roi.roi_type() != meta::ROI_TYPE {
         return None;
     }
     let (x, y, width, height) = roi.rect();
     let edges = [x, y, x.saturating_add(width), y.saturating_add(height)].map(f64::from);
-    let (across, down) = (f64::from(frame.width), f64::from(frame.height));
+    let (across, down) = (f64::from(info.width()), f64::from(info.height()));
     let area = layout::area([edges[0] / across, edges[1] / down, edges[2] / across, edges[3] / down], frame)?;
     // Zero is what an id is that nobody set.
     let track_id = u32::try_from(roi.id()).ok().filter(|&id| id > 0);

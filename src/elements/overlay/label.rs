@@ -6,7 +6,7 @@ use std::f64::consts::{FRAC_PI_2, TAU};
 
 use cairo::{Context, LineCap, LineJoin};
 
-use super::canvas::{Canvas, Pixels};
+use super::canvas::{Canvas, Pixels, Shape};
 use super::history::Sample;
 use super::layout::{Area, Size, even};
 use super::theme::{self, Color, INK, INK_DIM, Mark};
@@ -416,9 +416,9 @@ impl Label {
         parts.into_iter().filter_map(part).collect()
     }
 
-    pub fn paint(&self, metrics: &Metrics) -> Result<Pixels, cairo::Error> {
+    pub fn paint(&self, metrics: &Metrics, shape: Shape) -> Result<Pixels, cairo::Error> {
         let (top, bottom) = self.rows;
-        let canvas = Canvas::new(Size { width: self.size.width, height: bottom - top })?;
+        let canvas = Canvas::new(Size { width: self.size.width, height: bottom - top }, shape)?;
         canvas.cr.translate(0.0, -f64::from(top));
         Painter { cr: &canvas.cr, metrics, color: theme::look(self.state).color, label: self }.paint()?;
         canvas.finish()

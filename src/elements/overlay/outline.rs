@@ -6,7 +6,7 @@
 
 use cairo::Context;
 
-use super::canvas::{Canvas, Pixels};
+use super::canvas::{Canvas, Pixels, Shape};
 use super::layout::{Area, Size};
 use super::theme::{self, Line};
 use deepfake_report::State;
@@ -92,8 +92,8 @@ impl Stroke {
         }
     }
 
-    pub fn paint(&self) -> Result<Pixels, cairo::Error> {
-        let canvas = Canvas::new(self.size())?;
+    pub fn paint(&self, shape: Shape) -> Result<Pixels, cairo::Error> {
+        let canvas = Canvas::new(self.size(), shape)?;
         let look = theme::look(self.state);
         let runs = self.runs(look.line);
         // All seams first: a seam must not darken the line beside it.

@@ -12,6 +12,7 @@ use super::follower::{FaceFollower, FollowerSettings};
 use super::frame::{ColorMatrix, ColorRange, FrameView, PixelFormat, Plane, Share};
 use super::geometry::{Point, Rect};
 use super::heat;
+use super::likeness::{self, Look};
 use super::planar;
 use super::quality::{QualityGate, QualityLimits};
 use super::tracker::Track;
@@ -73,6 +74,8 @@ struct Face {
     kinds: Vec<f32>,
     /// Where the newest crop looks changed, and where that crop lies.
     changed: Option<(Array2<f32>, Place)>,
+    /// What the newest crop that could be judged looks like.
+    look: Option<Look>,
 }
 
 impl Analyzer {
@@ -196,14 +199,13 @@ impl Analyzer {
         }
         let tracks = self.follower.tracks();
         self.faces.retain(|id, _| tracks.iter().any(|track| track.id == *id));
-        // A flash, or the first frame of another shot: the next ones tell.
-        let shown_tracks = if self.follower.is_in_doubt() { &[] } else { tracks };
 
         let found = Instant::now();
         self.took = Timings { find: found - began, ..Timings::default() };
 
         // Crops of the faces that can be judged, one after the other as the encoder takes them.
         let mut cropped: Vec<u32> = Vec::with_capacity(tracks.len());
+        let mut replaced: Vec<u32> = vec![];
         self.crops.clear();
         for track in tracks.iter() {
             if !track.seen {
@@ -227,6 +229,14 @@ impl Analyzer {
             match rejection {
                 Some(reason) => face.reject(frame.pts, reason),
                 None => {
+                    if track.rect.width.max(track.rect.height) >= likeness::MIN_FACE {
+                        let look = Look::of(self.quality.grey(), frame.pts)?;
+                        if face.look.as_ref().is_some_and(|before| look.shows_another_than(before)) {
+                            *face = Face::new(&self.model);
+                            replaced.push(track.id);
+                        }
+                        face.look = Some(look);
+                    }
                     cropped.push(track.id);
                     let (width, height) = (self.crop_spec.width as usize, self.crop_spec.height as usize);
                     let begin = self.crops.len();
@@ -237,6 +247,15 @@ impl Analyzer {
             }
         }
 
+        for id in replaced {
+            let new = self.follower.renew(id);
+            let face = self.faces.remove(&id).expect("it was replaced right above");
+            self.faces.insert(new, face);
+            cropped.iter_mut().filter(|cropped| **cropped == id).for_each(|cropped| *cropped = new);
+        }
+        let tracks = self.follower.tracks();
+        // A flash, or the first frame of another shot: the next ones tell.
+        let shown_tracks = if self.follower.is_in_doubt() { &[] } else { tracks };
         self.took.crop = found.elapsed();
         if !cropped.is_empty() {
             let began = Instant::now();
@@ -281,6 +300,7 @@ impl Face {
             score: None,
             kinds: vec![],
             changed: None,
+            look: None,
         }
     }
 

@@ -15,6 +15,7 @@ pub mod frame;
 pub mod geometry;
 pub mod heat;
 mod light;
+mod likeness;
 pub mod planar;
 pub mod quality;
 mod resampler;

@@ -31,6 +31,7 @@ impl Default for QualityLimits {
 /// Looks at crops. Keeps its buffers between calls.
 #[derive(Default)]
 pub struct QualityGate {
+    /// Of the newest crop.
     grey: Mat,
     laplacian: Mat,
 }
@@ -61,6 +62,11 @@ impl QualityGate {
         imgproc::laplacian_def(&self.grey, &mut self.laplacian, core::CV_16S)?;
         let sharpness = variance(self.laplacian.data_typed::<i16>()?);
         Ok((sharpness < limits.min_sharpness).then_some(Reason::Blurred))
+    }
+
+    /// The newest crop in grey.
+    pub fn grey(&self) -> &Mat {
+        &self.grey
     }
 }
 

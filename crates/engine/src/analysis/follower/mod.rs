@@ -237,6 +237,11 @@ impl FaceFollower {
         self.tracker.tracks()
     }
 
+    /// As [`Tracker::renew`].
+    pub fn renew(&mut self, id: u32) -> u32 {
+        self.tracker.renew(id)
+    }
+
     /// Whether the newest frame may belong to another shot: nothing known of its faces holds for what it shows.
     pub fn is_in_doubt(&self) -> bool {
         self.shot == Shot::Doubtful

@@ -195,6 +195,17 @@ impl Tracker {
         &self.tracks
     }
 
+    /// The face of the track `id` has turned out to be another one than before: it goes on under a new id, which is returned.
+    pub fn renew(&mut self, id: u32) -> u32 {
+        let place = self.tracks.iter().position(|track| track.id == id);
+        let Some((place, next_id)) = place.zip(self.next_id.checked_add(1)) else { return id };
+        let track =
+            Track { id: self.next_id, born: self.now.unwrap_or_default(), hits: 1, ..self.tracks.remove(place) };
+        self.next_id = next_id;
+        self.tracks.push(track);
+        next_id - 1
+    }
+
     /// Seconds from the newest frame to the one at `pts`. After a longer hole a velocity says nothing any more.
     fn step(&self, pts: u64) -> f64 {
         let passed = self.now.map_or(0, |now| pts.saturating_sub(now));

@@ -373,10 +373,8 @@ impl DeepfakeDetect {
             shed => gst::element_imp_warning!(
                 self,
                 gst::ResourceError::Busy,
-                (
-                    "Faces are not judged: this machine is too slow for all that it analyses ({shed} frames were shed so \
-                     far). Analyse fewer streams, smaller pictures or fewer faces, or use a GPU."
-                )
+                ("Faces are not judged: this machine is too slow for all that it analyses ({shed} frames were shed so \
+                     far). Analyse fewer streams, smaller pictures or fewer faces, or use a GPU.")
             ),
         }
     }

@@ -98,7 +98,7 @@ impl Bench {
     }
 
     /// Texts of the errors and warnings posted since the last call.
-    fn complaints(&self) -> Vec<String> {
+    fn warnings(&self) -> Vec<String> {
         let kinds = [gst::MessageType::Error, gst::MessageType::Warning];
         std::iter::from_fn(|| self.bus.pop_filtered(&kinds))
             .map(|message| match message.view() {
@@ -125,7 +125,7 @@ fn a_face_is_followed_and_judged() {
     let face = &report.faces[0];
     assert_eq!((face.track_id, face.window_fill), (1, 4));
     assert!(face.score.is_some() && face.state != State::Warming && face.state != State::Rejected);
-    assert_eq!(bench.complaints(), [""; 0]);
+    assert_eq!(bench.warnings(), [""; 0]);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn times_that_jump_begin_anew_with_new_ids() {
         let after = bench.pass_face([to + 2 * FRAME]);
         assert_eq!((after.faces[0].track_id, after.faces[0].window_fill), (2, 1), "{name}");
         assert_eq!(after.faces[0].score, None);
-        assert_eq!(bench.complaints(), [""; 0]);
+        assert_eq!(bench.warnings(), [""; 0]);
     }
 }
 
@@ -232,7 +232,7 @@ fn odd_and_tiny_frames_pass_in_every_format() {
             }
         }
     }
-    assert_eq!(bench.complaints(), [""; 0]);
+    assert_eq!(bench.warnings(), [""; 0]);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn two_hundred_faces_are_followed() {
         assert_eq!(now.len(), 200);
         assert_eq!(*ids.get_or_insert(now.clone()), now);
     }
-    assert_eq!(bench.complaints(), [""; 0]);
+    assert_eq!(bench.warnings(), [""; 0]);
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn garbage_faces_from_upstream_do_no_harm() {
         }
         assert!(report.faces.iter().any(|face| (face.x - 100.0 / 320.0).abs() < 1e-6 && face.track_id > 0));
     }
-    assert_eq!(bench.complaints(), [""; 0]);
+    assert_eq!(bench.warnings(), [""; 0]);
 }
 
 #[test]
@@ -310,15 +310,15 @@ fn a_buffer_shorter_than_its_caps_passes_with_one_warning() {
         short.get_mut().unwrap().set_pts(gst::ClockTime::from_nseconds(frame * FRAME));
         assert_eq!(bench.pass(short), None);
     }
-    let complaints = bench.complaints();
+    let complaints = bench.warnings();
     assert!(complaints.len() == 1 && complaints[0].starts_with("warning"), "{complaints:?}");
-    // And mends itself.
+    // And recovers.
     assert_eq!(bench.pass_face([8 * FRAME]).faces.len(), 1);
 
     let mut bench = Bench::new(&format!("{GIVEN_FACES} on-error=fail"));
     let short = gst::Buffer::with_size(100).unwrap();
     assert_eq!(bench.harness.push(short), Err(gst::FlowError::Error));
-    assert!(bench.complaints()[0].starts_with("error"));
+    assert!(bench.warnings()[0].starts_with("error"));
 }
 
 #[test]
@@ -416,7 +416,7 @@ proptest! {
         }
         // A window of a quarter of a second cannot be filled by what comes once a second.
         let complaints: Vec<_> =
-            bench.complaints().into_iter().filter(|text| !text.contains("Faces are not judged")).collect();
+            bench.warnings().into_iter().filter(|text| !text.contains("Faces are not judged")).collect();
         prop_assert_eq!(complaints, [""; 0]);
     }
 }

@@ -1,4 +1,4 @@
-//! ONNX Runtime missing, broken, too old, and mended again.
+//! ONNX Runtime missing, broken, too old, and fixed again.
 //!
 //! A process has one ONNX Runtime, so each case runs [`in_its_own_process`] in a process of its own.
 
@@ -41,7 +41,7 @@ fn in_its_own_process() {
             Ok(_) => println!("LOADED"),
             Err(error) => println!("FAILED {error}"),
         },
-        Ok("mend") => {
+        Ok("fixed") => {
             let path = PathBuf::from(std::env::var_os("ORT_DYLIB_PATH").unwrap());
             assert!(matches!(runtime::get(), Err(InferenceError::RuntimeNotFound { .. })));
             std::fs::write(&path, "no library").unwrap();
@@ -214,7 +214,7 @@ fn after_mending_the_same_process_goes_on() {
     let Some(good) = good() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("libonnxruntime.so.1");
-    assert!(case("mend", &[("ORT_DYLIB_PATH", &path), ("GOOD", &good)]).contains("LOADED"));
+    assert!(case("fixed", &[("ORT_DYLIB_PATH", &path), ("GOOD", &good)]).contains("LOADED"));
 }
 
 #[test]

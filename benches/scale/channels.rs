@@ -17,7 +17,7 @@ const FORM: Form = Form { width: 1280, height: 720, format: VideoFormat::I420, f
 const FRAME: Duration = Duration::from_millis(40);
 const CORES: usize = 2;
 /// For [`Seen::bars`].
-const MOST_BYTES: u64 = 500 << 20;
+const MAX_BYTES: u64 = 500 << 20;
 
 /// Where frames come from.
 #[derive(Clone, Copy, PartialEq)]
@@ -122,7 +122,7 @@ fn explained(rows: &[Seen]) -> String {
             kept(seen.lost == 0),
             kept(seen.share() > 0.999),
             100.0 * seen.share(),
-            kept(seen.resident <= MOST_BYTES),
+            kept(seen.resident <= MAX_BYTES),
             seen.resident >> 20
         )
     });

@@ -179,7 +179,7 @@ fn encoder_graph(model: &str, effort: &Effort) -> Result<f64, Box<dyn Error>> {
     Ok(times[times.len() / 2] as f64 / 1e6)
 }
 
-/// Slope and begin of the straight line nearest to the points.
+/// Slope and start of the straight line nearest to the points.
 fn line(points: &[(f64, f64)]) -> (f64, f64) {
     let count = points.len() as f64;
     let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;

@@ -11,6 +11,7 @@ than real is never called authentic. Between the two the honest answer is "uncer
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterator
 
@@ -23,7 +24,7 @@ from . import data, frozen, metrics
 from .augment import ClipAugment, degraded
 from .data import FAKE, LABELS, REAL, DataError, Track, windows
 from .recipe import Recipe
-from .train import at_model_size, encode, trained_encoder, trained_head, window_logits
+from .train import PACKAGES, at_model_size, encode, trained_encoder, trained_head, window_logits
 from .workspace import Workspace, whole
 
 AS_IS = "as is"
@@ -169,6 +170,8 @@ def calibrate(work: Workspace, dev: list[Track], workers: int, left_out: list[Tr
         "encoder_step": encoder["best"]["step"] if work.recipe.encoder_weights == "best" else encoder["step"],
         "head_epoch": work.need("head.pt", "head")["best"]["epoch"] if work.recipe.head else 0,
     }
+    if work.recipe.beside:
+        result["beside_sha256"] = checksum_of_beside(work.recipe)
     if left_out:
         result["left_out"] = by_others(clips, score(work, left_out, AS_IS, workers), fake_from)
     with whole(work.path("calibration.json")) as partial:
@@ -186,6 +189,11 @@ def calibrate(work: Workspace, dev: list[Track], workers: int, left_out: list[Tr
         print(f"  {family}: {{auc:.3f}} [{{auc_low:.3f}}, {{auc_high:.3f}}], {{fakes}} fakes, {{reals}} reals".format(**row))
     if left_out:
         print("without `{}`: AUC on it {auc:.3f} [{auc_low:.3f}, {auc_high:.3f}]".format(work.recipe.leave_out, **result["left_out"]))
+
+
+def checksum_of_beside(recipe: Recipe) -> str:
+    """Of the net whose logits were added while these figures were measured: with another one they do not hold."""
+    return hashlib.sha256((PACKAGES / recipe.beside / "encoder.onnx").read_bytes()).hexdigest()
 
 
 def by_others(dev: Scored, left_out: Scored, fake_from: float) -> dict[str, float]:

@@ -13,7 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import export, package
+from . import calibrate, export, package
 from .data import DataError
 from .nets import clip
 from .workspace import Workspace, whole
@@ -23,6 +23,12 @@ def assemble(folder: Path, work: Workspace) -> None:
     measured = folder / package.MEASURED
     if not measured.is_file():
         raise DataError(f"{measured} is missing: is {folder} the package l40-large of this project?")
+    figures = json.loads(measured.read_text())
+    if figures.get("beside_sha256") != calibrate.checksum_of_beside(work.recipe):
+        raise DataError(
+            f"{folder} was calibrated beside another {work.recipe.beside} than models/{work.recipe.beside} is now: run the stages "
+            "`calibrate` and `package` of l40-large again"
+        )
     net = clip.Encoder(work.recipe.size)
     net.take_over(folder)
     work.save("encoder.pt", {"average": net.state_dict()})
@@ -31,7 +37,7 @@ def assemble(folder: Path, work: Workspace) -> None:
         shutil.copyfile(work.path("onnx/encoder.onnx"), partial)
     with whole(folder / "model.toml") as partial:
         today = datetime.date.today().isoformat()
-        partial.write_text(package.model_toml(work, json.loads(measured.read_text()), folder, today))
+        partial.write_text(package.model_toml(work, figures, folder, today))
     shutil.rmtree(work.folder)
     print(f"{folder}: deepfakedetect model=l40-large finds it now")
 

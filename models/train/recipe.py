@@ -50,7 +50,7 @@ class Recipe:
     head_rate: float = 4e-4
     head_mixup: float = 0.5  # of the Beta distribution that draws how two pairs are mixed; 0 mixes none
 
-    head_seed: int = 0  # the head's result hangs on it; say in the card how many were tried
+    head_seed: int = 0  # the head's result depends on it; say in the card how many were tried
 
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
@@ -67,6 +67,8 @@ class Recipe:
     vae_share: float = later(0.0)  # share of pseudo-fakes that went through an autoencoder, where `vae.py` made such
     rank_weight: float = later(0.0)  # of the loss that asks for a fake above its own real, whatever the source
     kind_weight: float = later(0.0)  # of the loss that asks what was done to a fake; the encoder then has `kinds`
+    beside: str = later("")  # the package in models/, an l40, whose crops' logits are added to the trained encoder's
+    beside_weight: float = later(1.0)  # of those logits
     teacher: str = later("")  # the model whose answers on the same packs the encoder also learns from
     teaching: float = later(0.5)  # how far the target is the teacher's answer and not the label
     bfloat16: int = later(1)  # 0: nets of depthwise convolutions are faster in float32

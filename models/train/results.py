@@ -33,7 +33,7 @@ ABOUT = {
 ## Test: people, sources and forgers that no model has seen
 
 Read for released packages, and again after the program had changed; nothing was chosen by it. It was not read again, nor were the tables of
-worse clips and of other grids measured again, since crops follow their boxes between pixels; dev was. Nothing was since clips in 4:4:4, as those
+worse clips and of other grids measured again, since crops follow their boxes by parts of pixels; dev was. Nothing was since clips in 4:4:4, as those
 of FaceForensics++, are read without a conversion to RGB. `FF++ c23` holds methods that training knew (on other people); all others are
 methods or makers that it did not know.
 """,

@@ -26,6 +26,7 @@ from .augment import ClipAugment, Conversion, plain
 from .compact import round_weights
 from .data import FAKE, KINDS, REAL, DataError, Pairs, Track, main_track, windows
 from .metrics import auc
+from .nets.beside import Beside
 from .recipe import Recipe
 from .synth import partial
 from .synth.pair import Source
@@ -375,7 +376,10 @@ def kept_weights(state: dict, recipe: Recipe) -> dict[str, torch.Tensor]:
 def trained_encoder(work: Workspace) -> nn.Module:
     encoder = work.recipe.encoder().to(memory_format=torch.channels_last)
     encoder.load_state_dict(kept_weights(work.need("encoder.pt", "encoder"), work.recipe))
-    return (round_weights(encoder) if work.recipe.compact else encoder).eval()
+    encoder = (round_weights(encoder) if work.recipe.compact else encoder).eval()
+    if work.recipe.beside:
+        return Beside(encoder, PACKAGES / work.recipe.beside, work.recipe.beside_weight, work.recipe.size)
+    return encoder
 
 
 class WindowPairs(Dataset):

@@ -70,7 +70,7 @@ def rim(difference: np.ndarray) -> np.ndarray:
 
 def twins_of(fake: Track, reals: list[Track], least: int) -> Twins | None:
     """With the real that looks like the fake around the face; None where none does for `least` moments."""
-    best, least_difference = None, SAME
+    best, min_difference = None, SAME
     for real in reals:
         _, *at = np.intersect1d(real.sidecar.times, fake.sidecar.times, return_indices=True)
         twins = Twins(real, fake, np.stack(at))
@@ -82,8 +82,8 @@ def twins_of(fake: Track, reals: list[Track], least: int) -> Twins | None:
             continue
         one, other = (np.stack([onto(*each) for each in zip(side, place, both)]) for side, place in zip(crops, places))
         difference = rim(np.abs(one.astype(np.float32) - other).mean(axis=-1)).mean(axis=1).max()
-        if difference < least_difference:
-            best, least_difference = twins, difference
+        if difference < min_difference:
+            best, min_difference = twins, difference
     return best
 
 

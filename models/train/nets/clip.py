@@ -177,7 +177,7 @@ class Encoder(nn.Module):
 RECIPE = Recipe(
     name="l40-large",
     version="0.1.0",
-    description="CLIP ViT-B/16 with tuned LayerNorms on each crop: for files and GPUs, and the teacher of l40",
+    description="CLIP ViT-B/16 with tuned LayerNorms and l40, added, on each crop: for files and GPUs, and the teacher of l40",
     encoder=Encoder,
     head=None,
     kind="frame",
@@ -193,6 +193,7 @@ RECIPE = Recipe(
     encoder_keep=0.99,
     encoder_weights="last",
     begin_with="l40-large",
+    beside="l40",
     check_every=500,
     check_crops=3,
     bfloat16=0,  # the net does that itself

@@ -108,9 +108,13 @@ class Encoder(nn.Module):
         """
         path = package / "encoder.onnx"
         model = onnx.load(str(path)).graph
-        values = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in model.initializer}
+        # Where the exporter was given one of the net's methods, names begin with that of its wrapper.
+        values = {t.name.removeprefix("net."): torch.from_numpy(numpy_helper.to_array(t).copy()) for t in model.initializer}
         state = self.state_dict()
-        state.update({name: value for name, value in values.items() if name in state})
+        named = {name: value for name, value in values.items() if name in state}
+        if missing := {"bottleneck.1.weight", "frame.1.weight", "laplacian_stem.weight"} - named.keys():
+            raise DataError(f"{path} has no {', '.join(sorted(missing))}: it is another net's")
+        state.update(named)
         self.load_state_dict(state)
         folded = [node.input for node in model.node if node.op_type == "Conv" and node.input[1].startswith("onnx::Conv")]
         pairs = self.folded_pairs()

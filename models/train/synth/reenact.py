@@ -13,7 +13,7 @@ from .change import Change, Shift, resharpen
 from .masks import CHIN, LIPS, Mask, ar1, blend, eye_distance
 from .pair import Pair, Source
 
-# FaceMesh's points of the lower lip and of what hangs on it.
+# FaceMesh's points of the lower lip and of what moves with it.
 LOWER_LIP = [146, 91, 181, 84, 17, 314, 405, 321, 375]
 
 

@@ -29,7 +29,7 @@ use deepfake_engine::analysis::follower::ShotWatch;
 use deepfake_engine::analysis::frame::Orientation;
 use deepfake_engine::analysis::tracker::cut::Shot;
 use deepfake_engine::analysis::window::Grid;
-use deepfake_engine::analysis::{AnalysisError, surviving};
+use deepfake_engine::analysis::{AnalysisError, catch_panic};
 use deepfake_engine::executor::{Channel, Executor, Work};
 use deepfake_engine::inference::Model;
 use deepfake_report::{FrameReport, meta};
@@ -210,7 +210,7 @@ impl DeepfakeDetect {
         let element = self.obj().downgrade();
         threads::spawn(move || {
             let began = Instant::now();
-            let loaded = surviving(|| {
+            let loaded = catch_panic(|| {
                 let found = found.map_or_else(|| settings.find(), Ok)?;
                 let mut analyzer = settings.load(found)?;
                 let warm_up = analyzer.warm_up()?;
@@ -316,7 +316,7 @@ impl DeepfakeDetect {
         let element = self.obj().downgrade();
         threads::spawn(move || {
             let began = Instant::now();
-            let loaded = surviving(|| settings.load_model());
+            let loaded = catch_panic(|| settings.load_model());
             let Some(element) = element.upgrade() else { return };
             let this = element.imp();
             let error = match loaded {
@@ -478,7 +478,7 @@ impl DeepfakeDetect {
         let waited = job.arrived.elapsed();
         analyzer.set_settings(job.settings.analyzer());
         let began = Instant::now();
-        let result = surviving(|| analyze_buffer(analyzer, job));
+        let result = catch_panic(|| analyze_buffer(analyzer, job));
         if let Err(AnalysisError::Panicked(_)) = result {
             analyzer.reset();
         }

@@ -127,7 +127,7 @@ impl Settings {
     /// Finds ONNX Runtime, the model's package and the detector's file: all that can be said at once of whether they are there.
     ///
     /// # Errors
-    /// Whatever [`runtime::get`], [`ModelPackage::find`] and [`places::find_detector`] complain of.
+    /// Whatever [`runtime::get`], [`ModelPackage::find`] and [`places::find_detector`] report.
     pub fn find(&self) -> Result<Found, AnalysisError> {
         runtime::get()?;
         let detector = match (self.face_source, &self.face_detector) {
@@ -141,7 +141,7 @@ impl Settings {
     /// Loads what was found, which takes a second, or minutes where an engine has to be built.
     ///
     /// # Errors
-    /// Whatever [`Model::load`] and [`FaceDetector::load`] complain of.
+    /// Whatever [`Model::load`] and [`FaceDetector::load`] report.
     pub fn load(&self, found: Found) -> Result<Analyzer, AnalysisError> {
         let model = Model::load(found.package, &self.session_options())?;
         let detector = match found.detector {
@@ -154,7 +154,7 @@ impl Settings {
     /// Finds and loads the model alone.
     ///
     /// # Errors
-    /// Whatever [`ModelPackage::find`] and [`Model::load`] complain of.
+    /// Whatever [`ModelPackage::find`] and [`Model::load`] report.
     pub fn load_model(&self) -> Result<Model, AnalysisError> {
         Ok(Model::load(self.package()?, &self.session_options())?)
     }

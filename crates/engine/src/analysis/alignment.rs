@@ -14,7 +14,7 @@ const TEMPLATE: Landmarks = [
 const TEMPLATE_SIDE: f32 = 150.0;
 /// Landmarks nearer to each other than this (root of their mean squared distance from their middle, in pixels of the
 /// frame) are no face.
-const LEAST_SPREAD: f64 = 1.0;
+const MIN_SPREAD: f64 = 1.0;
 
 /// Turns, scales and moves: (x, y) becomes (a·x − b·y + x₀, b·x + a·y + y₀).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,7 +46,7 @@ impl Similarity {
         let (a, b) = (along / spread, across / spread);
         let similarity = Self { a, b, x0: to.0 - a * from.0 + b * from.1, y0: to.1 - b * from.0 - a * from.1 };
         // Written so that NaN is refused too.
-        let good = (spread / landmarks.len() as f64).sqrt() >= LEAST_SPREAD && similarity.scale() > 1e-3;
+        let good = (spread / landmarks.len() as f64).sqrt() >= MIN_SPREAD && similarity.scale() > 1e-3;
         (good && [a, b, similarity.x0, similarity.y0].iter().all(|value| value.is_finite())).then_some(similarity)
     }
 

@@ -59,7 +59,7 @@ pub enum AnalysisError {
 ///
 /// # Errors
 /// Those of `work`, and [`AnalysisError::Panicked`]: what `work` was changing then is in no known state and must be reset.
-pub fn surviving<T>(work: impl FnOnce() -> Result<T, AnalysisError>) -> Result<T, AnalysisError> {
+pub fn catch_panic<T>(work: impl FnOnce() -> Result<T, AnalysisError>) -> Result<T, AnalysisError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(AnalysisError::Panicked(panic_text(&*panic))))
 }
 
@@ -69,9 +69,9 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_that_says_what_it_said() {
-        let failed = surviving::<()>(|| panic!("index {} of {}", 3, 2)).unwrap_err();
+        let failed = catch_panic::<()>(|| panic!("index {} of {}", 3, 2)).unwrap_err();
         assert!(matches!(&failed, AnalysisError::Panicked(said) if said == "a panic: index 3 of 2"), "{failed}");
-        assert!(matches!(surviving::<()>(|| Err(AnalysisError::Outside)), Err(AnalysisError::Outside)));
-        assert_eq!(surviving(|| Ok(7)).unwrap(), 7);
+        assert!(matches!(catch_panic::<()>(|| Err(AnalysisError::Outside)), Err(AnalysisError::Outside)));
+        assert_eq!(catch_panic(|| Ok(7)).unwrap(), 7);
     }
 }

@@ -69,7 +69,7 @@ pub struct Window {
     longest_ns: u64,
     crops: VecDeque<Crop>,
     /// Features one after the other, room for two windows: those of the window lie in one piece, at its end, and only when it is
-    /// full is the window moved to its begin.
+    /// full is the window moved to the start.
     features: Vec<f32>,
     feature_length: usize,
 }

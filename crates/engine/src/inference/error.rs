@@ -1,4 +1,4 @@
-//! What can go wrong between a model's name and its logits. Every message says the cause and what mends it.
+//! What can go wrong between a model's name and its logits. Every message says the cause and how to fix it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -49,16 +49,16 @@ pub enum InferenceError {
     )]
     NotInstalled { what: &'static str, name: String, searched: Vec<Searched> },
 
-    #[error("{} cannot be read: {cause}. {mend}.", path.display())]
-    File { path: PathBuf, cause: String, mend: &'static str },
+    #[error("{} cannot be read: {cause}. {fix}.", path.display())]
+    File { path: PathBuf, cause: String, fix: &'static str },
 
     /// `model.toml` is not TOML, or has a key too many or too few.
     #[error("{} is not a model description: {cause}\nThe format is in the documentation of deepfake_engine::inference::package.", path.display())]
     Toml { path: PathBuf, cause: String },
 
     /// A value of `model.toml` makes no sense, or does not fit the graph.
-    #[error("{}: {key}: {cause}. {mend}.", path.display())]
-    Package { path: PathBuf, key: String, cause: String, mend: String },
+    #[error("{}: {key}: {cause}. {fix}.", path.display())]
+    Package { path: PathBuf, key: String, cause: String, fix: String },
 
     #[error(
         "{} is not the file that model.toml describes: its sha256 is {actual}, expected {expected}. \

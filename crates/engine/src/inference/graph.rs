@@ -89,11 +89,11 @@ fn open_limited(path: &Path, most: u64) -> Result<(File, u64), InferenceError> {
 }
 
 fn other_file(path: &Path, cause: String) -> InferenceError {
-    InferenceError::File { path: path.into(), cause, mend: "Name another file" }
+    InferenceError::File { path: path.into(), cause, fix: "Name another file" }
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> InferenceError {
-    InferenceError::File { path: path.into(), cause: error.to_string(), mend: "Check the path and its permissions" }
+    InferenceError::File { path: path.into(), cause: error.to_string(), fix: "Check the path and its permissions" }
 }
 
 /// One input or output of a graph.

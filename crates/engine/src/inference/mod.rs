@@ -11,7 +11,7 @@
 //! | [`worker`] | the sessions of some graphs, shared by the whole process: whose turn it is |
 //! | `standby` | a device that is lost in mid-stream: the CPU takes over until it is back |
 //! | [`model`] | a package at work: crops in, features out; windows in, logits out |
-//! | [`error`] | what can go wrong, each with its cause and what mends it |
+//! | [`error`] | what can go wrong, each with its cause and how to fix it |
 //!
 //! Nothing in here knows GStreamer. Nothing in here touches ONNX Runtime before a model or a
 //! detector is loaded, so a plugin without it can still be inspected.

@@ -69,7 +69,7 @@ impl Model {
     /// middle of a stream.
     ///
     /// # Errors
-    /// [`InferenceError`], with file, key, cause and what mends it.
+    /// [`InferenceError`], with file, key, cause and how to fix it.
     pub fn load(package: ModelPackage, options: &SessionOptions) -> Result<Self, InferenceError> {
         let files = package.graphs.all().into_iter().map(Graph::read).collect::<Result<_, _>>()?;
         Self::with_worker(package, Worker::shared_graphs(files, options)?)

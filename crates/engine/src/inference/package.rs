@@ -370,16 +370,16 @@ impl ModelPackage {
     /// values, and the files' checksums.
     ///
     /// # Errors
-    /// Names the file, the key, the cause and what mends it.
+    /// Names the file, the key, the cause and how to fix it.
     pub fn load(dir: &Path) -> Result<Self, InferenceError> {
         let path = dir.join("model.toml");
         if !path.is_file() {
-            let (cause, mend) = if dir.is_dir() {
+            let (cause, fix) = if dir.is_dir() {
                 ("it does not exist", "Give the folder of a model package, which holds a model.toml and ONNX files")
             } else {
                 ("its folder does not exist", "Give the name of an installed model or an existing folder")
             };
-            return Err(InferenceError::File { path, cause: cause.into(), mend });
+            return Err(InferenceError::File { path, cause: cause.into(), fix });
         }
         let text = String::from_utf8(read_limited(&path, MAX_TOML_BYTES)?)
             .map_err(|_| InferenceError::Toml { path: path.clone(), cause: "it is not UTF-8 text".into() })?;
@@ -442,12 +442,12 @@ impl ModelPackage {
     }
 
     /// An error about `key` of this package's `model.toml`.
-    pub(super) fn fault(&self, key: &str, cause: impl Into<String>, mend: impl Into<String>) -> InferenceError {
+    pub(super) fn fault(&self, key: &str, cause: impl Into<String>, fix: impl Into<String>) -> InferenceError {
         InferenceError::Package {
             path: self.dir.join("model.toml"),
             key: key.into(),
             cause: cause.into(),
-            mend: mend.into(),
+            fix: fix.into(),
         }
     }
 }
@@ -501,8 +501,8 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn fault(&self, key: &str, cause: impl Into<String>, mend: impl Into<String>) -> InferenceError {
-        InferenceError::Package { path: self.path.into(), key: key.into(), cause: cause.into(), mend: mend.into() }
+    fn fault(&self, key: &str, cause: impl Into<String>, fix: impl Into<String>) -> InferenceError {
+        InferenceError::Package { path: self.path.into(), key: key.into(), cause: cause.into(), fix: fix.into() }
     }
 
     fn range<T: PartialOrd + std::fmt::Display>(

@@ -65,11 +65,11 @@ impl Standby {
             error => error.to_string(),
         };
         let lost = format!("{device} was lost in mid-stream: {cause}.");
-        let (active, mend) = match self.required {
+        let (active, fix) = match self.required {
             true => (None, "It is tried again until it is back".to_owned()),
             false => (Some(Device::Cpu), format!("The CPU takes over, and {device} is tried again until it is back")),
         };
-        Placement { active, reason: Some(format!("{lost} {mend}")) }
+        Placement { active, reason: Some(format!("{lost} {fix}")) }
     }
 
     /// Lets go of the device for good. Waits for the thread that tries to get it back: a process must not end while ONNX

@@ -85,10 +85,10 @@ struct Samplers(BTreeMap<(u32, u32), Sampler>);
 
 impl Samplers {
     /// More sizes than a scene has at a time.
-    const MOST: usize = 16;
+    const MAX: usize = 16;
 
     fn of(&mut self, width: u32, height: u32) -> &mut Sampler {
-        if self.0.len() >= Self::MOST && !self.0.contains_key(&(width, height)) {
+        if self.0.len() >= Self::MAX && !self.0.contains_key(&(width, height)) {
             self.0.clear();
         }
         self.0.entry((width, height)).or_default()

@@ -25,9 +25,9 @@ use crate::analysis::geometry::Rect;
 // With a context of 32 pixels in the usual picture sizes differ by twice as much, and some clips' all to one side.
 
 /// A face is looked for where its side has at least this many pixels, …
-const LEAST_SIDE: f32 = 24.0;
+const MIN_SIDE: f32 = 24.0;
 /// … in the smallest picture this many; …
-const LEAST_SIDE_OF_LARGE: f32 = 40.0;
+const MIN_SIDE_OF_LARGE: f32 = 40.0;
 /// … and with as many pixels around it; …
 const CONTEXT: f32 = 32.0;
 /// … in the two smallest pictures with more, so that large faces, which are seen best, are seen as in the whole of them.
@@ -51,11 +51,11 @@ impl Levels {
     /// The picture in which a face of this side, in pixels of the frame, is looked for, whole.
     pub fn picture_for(&self, side: f32) -> Window {
         let half = self.scale / 2.0;
-        if side * half >= LEAST_SIDE_OF_LARGE {
-            return Window { least_side: LEAST_SIDE_OF_LARGE, ..self.picture(half) };
+        if side * half >= MIN_SIDE_OF_LARGE {
+            return Window { min_side: MIN_SIDE_OF_LARGE, ..self.picture(half) };
         }
         let mut scale = self.scale;
-        while scale < 1.0 && side * scale < LEAST_SIDE {
+        while scale < 1.0 && side * scale < MIN_SIDE {
             scale = (scale * 2.0).min(1.0);
         }
         self.picture(scale)
@@ -69,7 +69,7 @@ impl Levels {
     fn picture(&self, scale: f32) -> Window {
         let side = |pixels: u32| ((pixels as f32 * scale).round() as u32).max(1);
         let (right, bottom) = (side(self.frame.0), side(self.frame.1));
-        Window { frame: self.frame, picture: (right, bottom), least_side: LEAST_SIDE, left: 0, top: 0, right, bottom }
+        Window { frame: self.frame, picture: (right, bottom), min_side: MIN_SIDE, left: 0, top: 0, right, bottom }
     }
 
     /// Around a face that is expected at `rect`, or up to `reach` beyond it, in pixels of the frame. `None` outside the frame.
@@ -99,7 +99,7 @@ pub struct Window {
     /// Width and height of the whole picture.
     pub picture: (u32, u32),
     /// Of faces that are looked for in that picture.
-    least_side: f32,
+    min_side: f32,
     left: u32,
     top: u32,
     right: u32,
@@ -169,7 +169,7 @@ impl Window {
     /// Whether a box of this side, in pixels of the window, is seen well. Somewhat smaller ones than those that are looked for here
     /// are, so that a face does not go to and fro between two pictures.
     pub fn sees_well(&self, rect: &Rect) -> bool {
-        rect.area().sqrt() >= self.least_side * 0.75
+        rect.area().sqrt() >= self.min_side * 0.75
     }
 }
 

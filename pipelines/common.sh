@@ -111,9 +111,11 @@ set_watchdog() {
 # set_analysis PROPERTY=VALUE...: sets the array `analysis` to the elements that every script has in
 # its middle, deepfakedetect with these properties, deepfakelog if wanted, and deepfakeoverlay.
 set_analysis() {
-    # Pictures that are stored turned, as phones do, are put upright. The queues give decoder,
-    # analysis, and encoder or sink a thread each.
-    analysis=(videoconvert '!' videoflip video-direction=auto '!' queue '!' deepfakedetect "$@")
+    # Pictures that are stored turned, as phones do, are put upright, so that what is drawn on them is
+    # upright too. The tag that says so stays: the analysis is told not to turn them once more. The
+    # queues give decoder, analysis, and encoder or sink a thread each.
+    analysis=(videoconvert '!' videoflip video-direction=auto '!' queue '!'
+        deepfakedetect video-direction=identity "$@")
     [ -z "$model" ] || analysis+=("model=$(quoted "$model")")
     [ -z "$device" ] || analysis+=("device=$device")
     [ -z "$log" ] || analysis+=('!' deepfakelog "location=$(quoted "$log")" "${log_properties[@]}")

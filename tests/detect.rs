@@ -183,6 +183,33 @@ fn a_face_that_is_not_seen_says_so_and_its_verdict_ages_out() {
 }
 
 #[test]
+fn a_stream_in_which_nothing_was_judged_says_so_at_its_end() {
+    let end = |rig: &mut Rig| {
+        rig.harness.push_event(gst::event::Eos::new());
+        let info = rig.bus.pop_filtered(&[gst::MessageType::Info])?;
+        let gst::MessageView::Info(info) = info.view() else { unreachable!() };
+        Some(info.error().message().to_owned())
+    };
+    let mut rig = Rig::new("mode=sync");
+    for index in 0..5 {
+        rig.harness.push_and_pull(frame(index, RED, &[])).unwrap();
+    }
+    let message = end(&mut rig).unwrap();
+    assert!(message.starts_with("No face was seen in 3 analysed frames"), "{message}");
+
+    let mut rig = Rig::new("mode=sync min-face-size=200");
+    (0..10).for_each(|index| drop(rig.push(index, RED)));
+    let message = end(&mut rig).unwrap();
+    assert!(message.starts_with("No face could be judged"), "{message}");
+
+    let mut rig = Rig::new("mode=sync");
+    (0..10).for_each(|index| drop(rig.push(index, RED)));
+    assert_eq!(end(&mut rig), None);
+    // Neither where there was nothing to look at.
+    assert_eq!(end(&mut Rig::new("mode=sync")), None);
+}
+
+#[test]
 fn gaps_pass_and_never_enter_the_window() {
     let mut rig = Rig::new("mode=sync");
     rig.push(0, RED);

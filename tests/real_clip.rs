@@ -61,6 +61,34 @@ fn a_real_person_is_not_called_fake() {
     assert_eq!(fake, 0, "of {} reports", reports.len());
 }
 
+/// Where the face is in each report, as it is stored.
+fn places(reports: &[FrameReport]) -> Vec<[f64; 4]> {
+    let place = |report: &FrameReport| {
+        let [face] = &report.faces[..] else { panic!("one face: {:?}", report.faces) };
+        [face.x, face.y, face.width, face.height]
+    };
+    reports.iter().map(place).collect()
+}
+
+#[test]
+fn a_picture_that_was_turned_upstream_is_not_turned_once_more() {
+    let upright = places(&reports(WOMAN, 12, "", ""));
+    // As a phone stores it, and then put upright by an element that leaves the tag.
+    let before = "videoflip video-direction=90l ! taginject tags=image-orientation=rotate-90 ! \
+                  videoflip video-direction=auto !";
+    assert_eq!(places(&reports(WOMAN, 12, before, "video-direction=identity")), upright);
+}
+
+#[test]
+fn a_picture_without_a_tag_is_turned_as_the_property_says() {
+    let upright = places(&reports(WOMAN, 12, "", ""));
+    let lying = places(&reports(WOMAN, 12, "videoflip video-direction=90l !", "video-direction=90r"));
+    for ([x, y, width, height], lying) in upright.into_iter().zip(lying) {
+        let expected = [y, 1.0 - x - width, height, width];
+        assert!(lying.iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.02), "{lying:?} is not {expected:?}");
+    }
+}
+
 #[test]
 fn a_clip_without_a_face_has_none() {
     let faces: usize = reports("no_face.mp4", 100, "", "").iter().map(|report| report.faces.len()).sum();

@@ -62,7 +62,12 @@ pub fn check(info: &VideoInfo) -> Result<(), FrameError> {
 
 /// How the tags of a stream say that its pictures are to be turned when they are shown; `None` where they say nothing.
 pub fn orientation(tags: &gst::TagListRef) -> Option<Orientation> {
-    let (mirror_x, mirror_y, transpose) = match VideoOrientationMethod::from_tag(tags)? {
+    turned(VideoOrientationMethod::from_tag(tags)?)
+}
+
+/// What GStreamer's word for a turn means; `None` of those that name none.
+pub fn turned(method: VideoOrientationMethod) -> Option<Orientation> {
+    let (mirror_x, mirror_y, transpose) = match method {
         VideoOrientationMethod::Identity => (false, false, false),
         VideoOrientationMethod::_90r => (false, true, true),
         VideoOrientationMethod::_180 => (true, true, false),

@@ -11,14 +11,14 @@
 use std::{
     path::Path,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use deepfake_engine::analysis::frame::Orientation;
+use deepfake_engine::analysis::frame::{FrameError, Orientation};
 use gst::prelude::*;
 use gstdeepfake::elements::frame::{self, Orientations};
 
@@ -32,8 +32,8 @@ const POLL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 /// What the decoder's own thread notes of the stream.
 #[derive(Default)]
 struct Shared {
-    /// Form of the decoder's first picture.
-    info: OnceLock<gst_video::VideoInfo>,
+    /// Form of the decoder's newest picture.
+    info: Mutex<Option<gst_video::VideoInfo>>,
     orientations: Mutex<Orientations>,
 }
 
@@ -118,9 +118,7 @@ impl Decoder {
         entry.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
             match info.event().map(|event| event.view()) {
                 Some(gst::EventView::Caps(event)) => {
-                    if let Ok(info) = gst_video::VideoInfo::from_caps(event.caps()) {
-                        let _ = notes.info.set(info);
-                    }
+                    *notes.info.lock().unwrap() = gst_video::VideoInfo::from_caps(event.caps()).ok();
                 }
                 Some(gst::EventView::Tag(event)) => {
                     notes.orientations.lock().unwrap().add(event.tag());
@@ -169,11 +167,17 @@ impl Decoder {
         let begin = Instant::now();
         loop {
             stop::check()?;
+            // Asked first: of what is pulled after, nothing is lost.
+            let wrong = self.wrong_size();
             if let Some(sample) = self.sink.try_pull_sample(POLL) {
                 self.frames += 1;
                 return Ok(Some(sample));
             }
             if let Some(error) = self.trouble() {
+                return Err(error);
+            }
+            // A demuxer that has handed over all it has does not hear that its pictures were refused.
+            if let Some(error) = wrong {
                 return Err(error);
             }
             if self.sink.is_eos() {
@@ -198,8 +202,14 @@ impl Decoder {
 
     /// Whether the picture is too small or too large to be analysed: GStreamer would only say "not negotiated".
     fn wrong_size(&self) -> Option<anyhow::Error> {
-        let error = frame::check(self.shared.info.get()?).err()?;
-        Some(anyhow!("{}: {error}", self.name))
+        match frame::check(self.shared.info.lock().unwrap().as_ref()?) {
+            // Without the element's advice: nobody puts anything before a file.
+            Err(FrameError::Size { width, height, min, max }) => Some(anyhow!(
+                "{}: frames of {width}x{height} cannot be analysed: sizes from {min}x{min} to {max}x{max} are accepted",
+                self.name
+            )),
+            _ => None,
+        }
     }
 
     /// How the pictures are to be turned when they are shown, as the stream's tags say.

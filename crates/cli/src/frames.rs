@@ -56,7 +56,7 @@ impl Frames {
 }
 
 /// When the frame is shown, in nanoseconds since its segment began: what windows count in, here as live.
-fn running_time(sample: &gst::Sample, buffer: &gst::BufferRef) -> Option<u64> {
+pub fn running_time(sample: &gst::Sample, buffer: &gst::BufferRef) -> Option<u64> {
     let pts = buffer.pts()?;
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
     segment.to_running_time(pts).map(gst::ClockTime::nseconds)

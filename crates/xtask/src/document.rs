@@ -176,6 +176,10 @@ fn enums_tables(factory: &gst::ElementFactory) -> String {
     let mut out = String::new();
     for (property, _) in own_properties(factory) {
         let Some(class) = glib::EnumClass::with_type(property.value_type()) else { continue };
+        // GStreamer's own are explained there.
+        if !class.type_().name().starts_with("GstDeepfake") {
+            continue;
+        }
         writeln!(out, "\nValues of `{}`:\n", property.name()).unwrap();
         for value in class.values() {
             writeln!(out, "- `{}`: {}", value.nick(), value.name()).unwrap();

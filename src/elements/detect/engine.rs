@@ -439,7 +439,7 @@ impl DeepfakeDetect {
             let job = Job {
                 buffer: shallow_copy(buffer),
                 info,
-                orientation: state.orientations.current(),
+                orientation: frame::turned(settings.video_direction).unwrap_or_else(|| state.orientations.current()),
                 time,
                 epoch: state.channel.epoch(),
                 settings,

@@ -11,7 +11,7 @@ use gst_video::VideoInfo;
 
 use super::engine::{Due, State};
 use super::outlet::{Outbox, Outlet};
-use super::publisher::{Flow, Live, Readiness};
+use super::publisher::{Flow, Live, Readiness, Seen};
 use super::settings::Settings;
 use super::{Mode, properties};
 use crate::elements::frame;
@@ -65,9 +65,13 @@ impl ObjectImpl for DeepfakeDetect {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let before = self.settings().video_direction;
         self.change_settings(|settings| properties::set(settings, pspec.name(), value));
-        if pspec.name() == "model" {
-            self.change_model();
+        match pspec.name() {
+            "model" => self.change_model(),
+            // Where faces were is not where they are now.
+            "video-direction" if self.settings().video_direction != before => self.forget(),
+            _ => {}
         }
     }
 
@@ -190,6 +194,7 @@ impl BaseTransformImpl for DeepfakeDetect {
                     state.orientations = Default::default();
                 }
                 self.reset();
+                self.live().seen = Seen::default();
             }
             gst::EventView::Tag(event) => {
                 let turned = self.state().as_mut().is_some_and(|state| state.orientations.add(event.tag()));
@@ -206,6 +211,7 @@ impl BaseTransformImpl for DeepfakeDetect {
                 self.drain();
                 self.reset();
                 self.outbox.settle(MAX_SETTLING);
+                self.tell_what_was_not_judged();
             }
             _ => {}
         }

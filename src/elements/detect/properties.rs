@@ -55,6 +55,11 @@ pub fn specs() -> Vec<glib::ParamSpec> {
             .blurb("Who finds the faces")
             .mutable_ready()
             .build(),
+        glib::ParamSpecEnum::builder_with_default("video-direction", default.video_direction)
+            .nick("Video direction")
+            .blurb("How pictures are to be turned to stand upright; auto (and custom) = as the stream's tag image-orientation says. Set identity after an element that has turned them: videoflip leaves the tag as it is")
+            .mutable_playing()
+            .build(),
         glib::ParamSpecString::builder("face-detector")
             .nick("Face detector")
             .blurb("ONNX file of the face detector, CenterFace or YuNet; unset = the installed CenterFace")
@@ -223,6 +228,7 @@ pub fn set(settings: &mut Settings, name: &str, value: &glib::Value) {
         "threads" => settings.threads = value.get().expect(CHECKED),
         "mode" => settings.mode = value.get::<Mode>().expect(CHECKED),
         "on-error" => settings.on_error = value.get::<OnError>().expect(CHECKED),
+        "video-direction" => settings.video_direction = value.get().expect(CHECKED),
         "face-source" => settings.face_source = value.get::<FaceSource>().expect(CHECKED),
         "face-detector" => settings.face_detector = value.get().expect(CHECKED),
         "detection-size" => settings.detection_size = value.get().expect(CHECKED),
@@ -258,6 +264,7 @@ pub fn get(settings: &Settings, name: &str) -> glib::Value {
         "threads" => settings.threads.to_value(),
         "mode" => settings.mode.to_value(),
         "on-error" => settings.on_error.to_value(),
+        "video-direction" => settings.video_direction.to_value(),
         "face-source" => settings.face_source.to_value(),
         "face-detector" => settings.face_detector.to_value(),
         "detection-size" => settings.detection_size.to_value(),

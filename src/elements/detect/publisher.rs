@@ -19,7 +19,7 @@ use deepfake_engine::analysis::analyzer::{Analyzer, Timings};
 use deepfake_engine::executor::Mailbox;
 use deepfake_engine::inference::{InferenceError, Model, Placement};
 use deepfake_report::alert::{Action, Alert};
-use deepfake_report::{FrameReport, Reason};
+use deepfake_report::{FaceReport, FrameReport, Reason, State};
 use deepfake_report::{message, meta};
 
 /// The latency that `mode=sync` reports is a multiple of this.
@@ -68,10 +68,24 @@ impl Readiness {
     }
 }
 
+fn is_judged(face: &FaceReport) -> bool {
+    face.score.is_some() && !matches!(face.state, State::Warming | State::Rejected)
+}
+
+/// What came of the stream that is flowing.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    analysed: u64,
+    /// A face in a frame counted once, as in [`Stats::faces`].
+    faces: u64,
+    judged: u64,
+}
+
 #[derive(Default)]
 pub(super) struct Live {
     pub(super) outlet: Outlet,
     pub(super) stats: Stats,
+    pub(super) seen: Seen,
     pub(super) readiness: Readiness,
     pub(super) active_device: Option<&'static str>,
     /// Where each [`Part`] runs, as far as it has been told.
@@ -314,6 +328,9 @@ impl DeepfakeDetect {
                 let report = attachable.report().clone();
                 live.stats.analysed(report.faces.len(), took);
                 live.stats.record(Stage::Wait, waited);
+                live.seen.analysed += 1;
+                live.seen.faces += report.faces.len() as u64;
+                live.seen.judged += report.faces.iter().filter(|face| is_judged(face)).count() as u64;
                 let Timings { find, crop, encode, judge } = analyzer.took();
                 let stages = [(Stage::Find, find), (Stage::Crop, crop), (Stage::Encode, encode), (Stage::Judge, judge)];
                 stages.into_iter().for_each(|(stage, time)| live.stats.record(stage, time));
@@ -360,6 +377,21 @@ impl DeepfakeDetect {
                 }
             }
         }
+    }
+
+    /// At the end of a stream: that nothing was called fake means little where nothing was judged.
+    pub(super) fn tell_what_was_not_judged(&self) {
+        let Seen { analysed, faces, judged } = std::mem::take(&mut self.live().seen);
+        let what = match (analysed, faces, judged) {
+            (0, ..) | (.., 1..) => return,
+            (_, 0, _) => "No face was seen",
+            _ => "No face could be judged (reports say why)",
+        };
+        gst::element_imp_info!(
+            self,
+            gst::StreamError::Failed,
+            ("{what} in {analysed} analysed frames. That does not mean that they are authentic.")
+        );
     }
 
     fn warn_of_too_few_frames(&self) {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use gst_video::VideoOrientationMethod;
+
 use super::{Device, FaceSource, Mode, OnError};
 use deepfake_engine::analysis::AnalysisError;
 use deepfake_engine::analysis::analyzer::{Analyzer, AnalyzerSettings};
@@ -30,6 +32,7 @@ pub struct Settings {
     pub threads: u32,
     pub mode: Mode,
     pub on_error: OnError,
+    pub video_direction: VideoOrientationMethod,
     pub face_source: FaceSource,
     pub face_detector: Option<String>,
     pub detection_size: u32,
@@ -73,6 +76,7 @@ impl Default for Settings {
             threads: 0,
             mode: Mode::default(),
             on_error: OnError::default(),
+            video_direction: VideoOrientationMethod::Auto,
             face_source: FaceSource::default(),
             face_detector: None,
             detection_size: follower.detection_size,

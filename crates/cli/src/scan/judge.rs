@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    compare::{self, Reference, Thumbnails},
+    compare::{self, Pair, Reference, Thumbnails},
     finding::{self, Finding, Media, ModelNote, Program, ReferenceNote, SCHEMA, Verdict},
     inputs::{Input, Source},
     page,
-    pictures::Album,
+    pictures::{Album, Picture, Pictures},
     save::Saver,
     tally::{Sum, Tally},
 };
@@ -29,7 +29,7 @@ use crate::{
     decode::Decoder,
     detector::{Detector, Warm},
     files,
-    frames::Frames,
+    frames::{self, Frames},
     pool::At,
     stop,
 };
@@ -141,7 +141,7 @@ impl Judge {
                 finding.reference = self.reference.as_ref().map(|reference| {
                     let alignment = compare::align(&watched.thumbnails, &reference.thumbnails);
                     ReferenceNote {
-                        file: reference.name.clone(),
+                        file: reference.input.name.clone(),
                         verdict: reference.verdict,
                         score: reference.score,
                         offset: alignment.map(|alignment| alignment.offset),
@@ -162,9 +162,12 @@ impl Judge {
         let job = Job { input: input.clone(), stem: String::new(), save: None };
         let seen =
             self.watch(&job, &mut |_| {}).with_context(|| format!("the reference {} cannot be used", input.name))?;
+        let start = seen.tally.start().unwrap_or_default();
         let sum = seen.tally.finish(seen.media.seconds);
         self.reference = Some(Reference {
-            name: input.name.clone(),
+            input: input.clone(),
+            start,
+            timeline: sum.faces.first().map(|face| face.timeline.clone()).unwrap_or_default(),
             verdict: sum.verdict,
             score: sum.score,
             thumbnails: seen.thumbnails,
@@ -189,17 +192,17 @@ impl Judge {
                 };
                 unsaved = saved.err();
             }
-            let Some(report) = report else { return Ok(()) };
-            let time = tally.seconds(report.time());
+            let Some(time) = seconds(sample, tally.start()) else { return Ok(()) };
             let small = self.setup.compare.is_some() && thumbnails.wants(time);
-            if (small || (pictures && album.wants(time, report)))
+            let report = report.filter(|report| pictures && album.wants(time, report));
+            if (small || report.is_some())
                 && let Some((_, frame)) = Frames::default().next(sample, orientation)?
             {
                 frame.view(|view| {
                     if small {
                         thumbnails.take(time, view)?;
                     }
-                    if pictures { album.take(time, view, report) } else { Ok(()) }
+                    report.map_or(Ok(()), |report| album.take(time, view, report))
                 })?;
             }
             Ok(())
@@ -350,6 +353,18 @@ impl Judge {
         self.finding(input, sum, Some(why.to_owned()))
     }
 
+    /// Pictures of the highest face, each beside one of the reference: of the same frame, where it shows the same.
+    fn pairs(&self, finding: &Finding, album: &Album, reference: &Reference) -> Result<Vec<Pair>> {
+        let own = finding.faces.first().and_then(|face| album.of(face.track_id));
+        let own = own.map(Pictures::all).unwrap_or_default();
+        let offset = finding.reference.as_ref().and_then(|note| note.offset);
+        match (offset, &reference.input.source) {
+            (Some(offset), Source::File(path)) => same_moments(&own, path, reference, offset),
+            (Some(offset), Source::Address(_)) => Ok(compare::near_moments(&own, reference, offset)),
+            (None, _) => Ok(compare::other_moments(&own, reference)),
+        }
+    }
+
     /// Writes page and pictures; a disk that is full is a message of this file.
     fn written(&self, job: &Job, mut finding: Finding, album: Option<Album>) -> Finding {
         let mut write = || -> Result<()> {
@@ -361,10 +376,11 @@ impl Judge {
             if let Some(folder) = &self.setup.report {
                 let name = format!("{}.html", job.stem);
                 finding.page = Some(name.clone());
-                files::write(
-                    &folder.join(name),
-                    page::file(&finding, album.as_ref(), self.reference.as_ref()).as_bytes(),
-                )?;
+                let pairs = match (&album, &self.reference) {
+                    (Some(album), Some(reference)) => self.pairs(&finding, album, reference)?,
+                    _ => Vec::new(),
+                };
+                files::write(&folder.join(name), page::file(&finding, album.as_ref(), &pairs).as_bytes())?;
             }
             Ok(())
         };
@@ -378,6 +394,41 @@ impl Judge {
     }
 }
 
+/// Seconds from `start`, a running time, to the frame in `sample`.
+fn seconds(sample: &gst::Sample, start: Option<u64>) -> Option<f64> {
+    let time = frames::running_time(sample, sample.buffer()?)?;
+    Some(time.checked_sub(start?)? as f64 / 1e9)
+}
+
+/// Looks through the reference once more, for the frames that show what `own` pictures show.
+fn same_moments(own: &[&Picture], path: &Path, reference: &Reference, offset: f64) -> Result<Vec<Pair>> {
+    let wanted = own.iter().step_by(own.len().div_ceil(compare::MAX_PAIRS).max(1));
+    let mut wanted = wanted.filter(|picture| picture.time + offset > -compare::MAX_APART).peekable();
+    let mut decoder = Decoder::open(path, &frame::caps(), &[])?;
+    let (mut cutter, mut pairs) = (Album::new(), Vec::new());
+    let mut before: Option<(f64, gst::Sample)> = None;
+    while wanted.peek().is_some()
+        && let Some(sample) = decoder.next()?
+    {
+        let Some(time) = seconds(&sample, Some(reference.start)) else { continue };
+        while let Some(picture) = wanted.next_if(|picture| picture.time + offset <= time) {
+            let at = picture.time + offset;
+            let nearer = before.as_ref().filter(|(earlier, _)| at - earlier < time - at);
+            let (time, sample) = nearer.map_or((time, &sample), |(earlier, sample)| (*earlier, sample));
+            if (time - at).abs() > compare::MAX_APART {
+                continue;
+            }
+            let Some((_, frame)) = Frames::default().next(sample, decoder.orientation())? else { continue };
+            if let Some(jpeg) = frame.view(|view| cutter.same_place(view, picture))? {
+                let other = Picture { time, score: reference.score_at(time), jpeg, ..(*picture).clone() };
+                pairs.push(((*picture).clone(), other));
+            }
+        }
+        before = Some((time, sample));
+    }
+    Ok(pairs)
+}
+
 /// A folder a face: `face-1/0012.300-0.831.jpg`, the time in seconds and the score.
 fn write_crops(folder: &Path, finding: &Finding, album: &Album) -> Result<()> {
     for face in &finding.faces {
@@ -385,7 +436,8 @@ fn write_crops(folder: &Path, finding: &Finding, album: &Album) -> Result<()> {
         let folder = folder.join(format!("face-{}", face.track_id));
         fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         for picture in pictures.all() {
-            let name = format!("{:08.3}-{:.3}.jpg", picture.time, picture.score);
+            let score = picture.score.unwrap_or_default();
+            let name = format!("{:08.3}-{score:.3}.jpg", picture.time);
             files::write(&folder.join(name), &picture.jpeg)?;
         }
     }

@@ -30,8 +30,13 @@ const MARKED: f64 = 0.05;
 #[derive(Clone)]
 pub struct Picture {
     pub time: f64,
-    pub score: f64,
+    /// None where nobody judged the face at this moment.
+    pub score: Option<f64>,
     pub jpeg: Vec<u8>,
+    /// The face's box in the shown frame: x, y, width, height, each 0..1.
+    pub face: [f64; 4],
+    /// Pixels across and down.
+    pub side: u32,
 }
 
 /// The frame that a face was seen in.
@@ -87,8 +92,9 @@ impl Album {
             let known = self.faces.entry(face.track_id).or_default();
             let (suspicious, ordinary) = (known.wants_suspicious(score), known.wants_ordinary(score));
             if suspicious || ordinary {
-                let Some(jpeg) = crop(&mut self.cropper, frame, face, SIDE)? else { continue };
-                let picture = Picture { time, score, jpeg };
+                let bounds = bounds(frame, face);
+                let Some(jpeg) = crop(&mut self.cropper, frame, &bounds, SIDE)? else { continue };
+                let picture = Picture { time, score: Some(score), jpeg, face: share(frame, &bounds), side: SIDE };
                 if suspicious {
                     known.scene = Some(scene(&mut self.sampler, frame, face)?);
                     known.suspicious = Some(picture.clone());
@@ -97,11 +103,13 @@ impl Album {
                     known.ordinary = Some(picture);
                 }
             }
+            let place = bounds(frame, face);
             if count <= MAX_FACES
                 && known.wants_between(time)
-                && let Some(jpeg) = crop(&mut self.cropper, frame, face, SMALL)?
+                && let Some(jpeg) = crop(&mut self.cropper, frame, &place, SMALL)?
             {
-                known.between.push(Picture { time, score, jpeg });
+                let face = share(frame, &place);
+                known.between.push(Picture { time, score: Some(score), jpeg, face, side: SMALL });
                 known.thin();
             }
         }
@@ -110,6 +118,18 @@ impl Album {
 
     pub fn of(&self, track_id: u32) -> Option<&Pictures> {
         self.faces.get(&track_id)
+    }
+
+    /// The same place as in a picture of another video, as large, since people compare how sharp they are: `None` where that is
+    /// outside of the frame.
+    ///
+    /// # Errors
+    /// If OpenCV fails.
+    pub fn same_place(&mut self, frame: &FrameView, picture: &Picture) -> Result<Option<Vec<u8>>> {
+        let (across, down) = (frame.width as f32, frame.height as f32);
+        let [x, y, width, height] = picture.face.map(|value| value as f32);
+        let place = Rect::new(x * across, y * down, width * across, height * down);
+        crop(&mut self.cropper, frame, &place, picture.side)
     }
 }
 
@@ -123,12 +143,18 @@ impl Pictures {
 
     fn wants_suspicious(&self, score: f64) -> bool {
         let logit = crate::evaluate::metrics::logit;
-        self.suspicious.as_ref().is_none_or(|picture| logit(score) > logit(picture.score) + MARKED)
+        self.suspicious
+            .as_ref()
+            .and_then(|picture| picture.score)
+            .is_none_or(|known| logit(score) > logit(known) + MARKED)
     }
 
     fn wants_ordinary(&self, score: f64) -> bool {
         let logit = crate::evaluate::metrics::logit;
-        self.ordinary.as_ref().is_none_or(|picture| logit(score) < logit(picture.score) - MARKED)
+        self.ordinary
+            .as_ref()
+            .and_then(|picture| picture.score)
+            .is_none_or(|known| logit(score) < logit(known) - MARKED)
     }
 
     fn wants_between(&self, time: f64) -> bool {
@@ -158,10 +184,21 @@ fn bounds(frame: &FrameView, face: &FaceReport) -> Rect {
     frame.from_stored(&Share { x: face.x, y: face.y, width: face.width, height: face.height })
 }
 
-fn crop(cropper: &mut Cropper, frame: &FrameView, face: &FaceReport, side: u32) -> Result<Option<Vec<u8>>> {
+/// Parts of the shown frame.
+fn share(frame: &FrameView, bounds: &Rect) -> [f64; 4] {
+    let (across, down) = (f64::from(frame.width), f64::from(frame.height));
+    [
+        f64::from(bounds.x) / across,
+        f64::from(bounds.y) / down,
+        f64::from(bounds.width) / across,
+        f64::from(bounds.height) / down,
+    ]
+}
+
+fn crop(cropper: &mut Cropper, frame: &FrameView, bounds: &Rect, side: u32) -> Result<Option<Vec<u8>>> {
     let spec =
         CropSpec { width: side, height: side, alignment: Alignment::Box, margin: MARGIN, order: ChannelOrder::Rgb };
-    match cropper.crop(frame, &bounds(frame, face), None, &spec) {
+    match cropper.crop(frame, bounds, None, &spec) {
         Ok(pixels) => jpeg(pixels, side, side).map(Some),
         Err(AnalysisError::Outside) => Ok(None),
         Err(error) => Err(error.into()),
@@ -174,14 +211,7 @@ fn scene(sampler: &mut Sampler, frame: &FrameView, face: &FaceReport) -> Result<
     let (width, height) = (side(frame.width), side(frame.height));
     let pixels = sampler.sample(frame, &frame.bounds(), width, height, ChannelOrder::Rgb)?;
     let jpeg = jpeg(pixels, width, height)?;
-    let (bounds, across, down) = (bounds(frame, face), f64::from(frame.width), f64::from(frame.height));
-    let face = [
-        f64::from(bounds.x) / across,
-        f64::from(bounds.y) / down,
-        f64::from(bounds.width) / across,
-        f64::from(bounds.height) / down,
-    ];
-    Ok(Scene { jpeg, width, height, face })
+    Ok(Scene { jpeg, width, height, face: share(frame, &bounds(frame, face)) })
 }
 
 fn jpeg(rgb: &[u8], width: u32, height: u32) -> Result<Vec<u8>> {
@@ -232,7 +262,7 @@ mod tests {
         }
         let face = album.of(1).unwrap();
         let (high, low) = (face.suspicious.as_ref().unwrap(), face.ordinary.as_ref().unwrap());
-        assert_eq!((high.time, high.score, low.time, low.score), (123.0, 0.9, 321.0, 0.1));
+        assert_eq!((high.time, high.score, low.time, low.score), (123.0, Some(0.9), 321.0, Some(0.1)));
         assert!(high.jpeg.starts_with(&[0xff, 0xd8]) && high.jpeg.ends_with(&[0xff, 0xd9]));
         assert!((MAX_BETWEEN / 2..=MAX_BETWEEN).contains(&face.between.len()), "{}", face.between.len());
         assert!(face.between.last().unwrap().time > 380.0, "thinned all along");

@@ -154,6 +154,11 @@ impl Tally {
         found
     }
 
+    /// Running time of the first report, from which seconds count.
+    pub fn start(&self) -> Option<u64> {
+        self.first
+    }
+
     /// Seconds since the first report of one with this time.
     pub fn seconds(&self, time: u64) -> f64 {
         time.saturating_sub(self.first.unwrap_or(time)) as f64 / 1e9

@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
-    compare::Reference,
+    compare::Pair,
     finding::{Face, Finding, ReferenceNote, Verdict, clock, why_in_words},
     pictures::{Album, Picture, Pictures, Scene},
     table,
@@ -16,10 +16,6 @@ pub use index::index;
 
 /// Rows of gaps that are listed.
 const MAX_GAPS: usize = 100;
-
-/// Pairs of pictures beside a reference, and seconds that those of a pair may be apart.
-const MAX_PAIRS: usize = 12;
-const MAX_APART: f64 = 0.3;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("file.js");
@@ -48,7 +44,7 @@ fn page(title: &str, body: Markup, script: &str) -> String {
 }
 
 /// The page about one file; `album` is missing where it could not be read.
-pub fn file(finding: &Finding, album: Option<&Album>, reference: Option<&Reference>) -> String {
+pub fn file(finding: &Finding, album: Option<&Album>, pairs: &[Pair]) -> String {
     let body = html! {
         header.top {
             p.kind { "Deepfake scan" }
@@ -68,9 +64,7 @@ pub fn file(finding: &Finding, album: Option<&Album>, reference: Option<&Referen
             @if finding.further_faces > 0 {
                 p { (finding.further_faces) " further face(s) flitted by, too shortly to be judged." }
             }
-            @if let (Some(note), Some(reference), Some(album)) = (&finding.reference, reference, album) {
-                (beside(finding, note, album, reference))
-            }
+            @if let Some(note) = &finding.reference { (beside(note, pairs)) }
             (not_judged(finding))
             (limits(finding))
             (made_by(finding))
@@ -155,7 +149,7 @@ fn data(jpeg: &[u8]) -> String {
 }
 
 fn figure(picture: &Picture, what: &str) -> Markup {
-    let caption = format!("{what}: {}, score {:.2}", clock(picture.time), picture.score);
+    let caption = format!("{what}: {}", moment(picture));
     html! {
         figure {
             img src=(data(&picture.jpeg)) alt=(format!("The face at {}", clock(picture.time))) width="176" height="176";
@@ -181,6 +175,12 @@ fn scene_figure(number: usize, scene: &Scene) -> Markup {
     }
 }
 
+/// When, and the score there.
+fn moment(picture: &Picture) -> String {
+    let score = picture.score.map_or(String::new(), |score| format!(", score {score:.2}"));
+    clock(picture.time) + &score
+}
+
 /// Small pictures in the order of time; one of them is shown large when it is clicked, or its moment in the chart.
 fn moments(number: usize, pictures: &Pictures) -> Markup {
     html! {
@@ -189,10 +189,10 @@ fn moments(number: usize, pictures: &Pictures) -> Markup {
             div.strip role="group" aria-label=(format!("Moments of face {number}")) {
                 @for picture in pictures.all() {
                     button type="button" aria-pressed="false" data-time=(format!("{:.3}", picture.time))
-                        aria-label=(format!("{}, score {:.2}", clock(picture.time), picture.score)) {
+                        aria-label=(moment(picture)) {
                         img src=(data(&picture.jpeg)) alt="" width="72" height="72";
                         span { (clock(picture.time)) }
-                        span { (format!("{:.2}", picture.score)) }
+                        @if let Some(score) = picture.score { span { (format!("{score:.2}")) } }
                     }
                 }
             }
@@ -201,35 +201,24 @@ fn moments(number: usize, pictures: &Pictures) -> Markup {
     }
 }
 
-/// The highest face beside that of the reference, at the same moments where it shows the same.
-fn beside(finding: &Finding, note: &ReferenceNote, album: &Album, reference: &Reference) -> Markup {
-    let own = finding.faces.first().and_then(|face| album.of(face.track_id)).map(Pictures::all).unwrap_or_default();
-    let others: Vec<&Picture> =
-        reference.faces.iter().filter_map(|id| reference.album.of(*id)).flat_map(Pictures::all).collect();
-    let pairs: Vec<(&Picture, &Picture)> = match note.offset {
-        Some(offset) => own
-            .iter()
-            .filter_map(|picture| {
-                let away = |other: &&&Picture| (other.time - picture.time - offset).abs();
-                let other = others.iter().min_by(|a, b| away(a).total_cmp(&away(b)))?;
-                (away(&other) <= MAX_APART).then_some((*picture, *other))
-            })
-            .collect(),
-        None => own.iter().copied().zip(others.iter().copied()).collect(),
-    };
+/// The highest face beside the reference.
+fn beside(note: &ReferenceNote, pairs: &[Pair]) -> Markup {
     html! {
         section aria-labelledby="beside" {
             h2 id="beside" { "Beside the reference" }
             p { (table::reference_words(note)) "." }
-            @if note.offset.is_none() {
-                p { "The faces below are of different moments." }
+            @if pairs.is_empty() {
+                p { "There is no moment of which both have a picture." }
+            } @else if note.offset.is_none() {
+                p { "Left this video, right the reference, at different moments." }
+            } @else {
+                p { "Left this video, right the same moment of the reference." }
             }
             div.pairs {
-                @for (picture, other) in pairs.iter().take(MAX_PAIRS) {
+                @for (picture, other) in pairs {
                     figure {
                         div { (plain(picture)) (plain(other)) }
-                        figcaption { (clock(picture.time)) (format!(": {:.2}", picture.score)) " · reference "
-                            (clock(other.time)) (format!(": {:.2}", other.score)) }
+                        figcaption { (moment(picture)) br; "reference: " (moment(other)) }
                     }
                 }
             }

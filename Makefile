@@ -44,7 +44,7 @@ monitor: deps  ## Watch two sample feeds with deepfake-monitor; prints the addre
 test: deps-test  ## Format, lints, all tests, documentation: what continuous integration runs
 	@scripts/test.sh
 
-test-monitor: deps-test  ## The tests of deepfake-monitor, which is not yet tested with every change
+test-monitor: deps-test  ## The tests of deepfake-monitor alone
 	@. scripts/env.sh
 	cargo test --locked --package deepfake-monitor
 

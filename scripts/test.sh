@@ -37,8 +37,7 @@ lints=(-D warnings -A clippy::type_complexity)
 if [ "$(rustc --version | cut -d. -f2)" -gt $NEWEST_RUST_TRIED ]; then
     lints=()
 fi
-# deepfake-monitor is young: its own tests are run by `make test-monitor`, not yet with every change.
-workspace=(--workspace --exclude deepfake-monitor)
+workspace=(--workspace)
 
 heading 'lints'
 cargo clippy --locked "${workspace[@]}" --all-targets -- "${lints[@]}"

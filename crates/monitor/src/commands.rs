@@ -18,7 +18,7 @@ use deepfake_monitor::protocol::{self, Feed, FromWorker, ToWorker};
 use deepfake_monitor::store::sqlite::{Sqlite, timestamp};
 use deepfake_monitor::store::{self, Role, Store, Stored, retention};
 use deepfake_monitor::supervisor::{Command, Places, Supervisor, system_time};
-use deepfake_monitor::{sink, web};
+use deepfake_monitor::{evidence, sink, web};
 
 type Done = anyhow::Result<ExitCode>;
 
@@ -278,7 +278,7 @@ pub fn retain(path: &Path, dry_run: bool) -> Done {
     let config = load(path)?;
     let store = open(&config)?;
     let now = system_time();
-    let plan = retention::plan(&config.retention, &store.inventory()?, now);
+    let plan = retention::plan(&config.retention, &store.inventory()?, now, 0);
     let verb = if dry_run { "would delete" } else { "deleted" };
     println!("{verb} scores before {}", timestamp(plan.scores_before));
     println!("{verb} coverage before {}", timestamp(plan.coverage_before));
@@ -288,8 +288,11 @@ pub fn retain(path: &Path, dry_run: bool) -> Done {
     for (id, reason) in &plan.thumbnails {
         println!("{verb} the thumbnail of incident {id}: {reason}");
     }
+    for (id, reason) in &plan.clips {
+        println!("{verb} the clips of incident {id}: {reason}");
+    }
     if !dry_run {
-        store.delete(&plan, now)?;
+        evidence::remove(&config.evidence(), &store.delete(&plan, now)?);
     }
     Ok(ExitCode::SUCCESS)
 }

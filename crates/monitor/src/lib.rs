@@ -6,6 +6,7 @@
 //! | [`config`] | the configuration, read and checked |
 //! | [`channel`] | liveness, states, coverage ledger and incidents of one feed: pure |
 //! | [`store`] | what is recorded, and what may go |
+//! | [`evidence`] | the files of clips |
 //! | [`protocol`] | what supervisor and workers say to each other |
 //! | [`worker`] | the process that decodes and analyses: GStreamer is only there |
 //! | [`supervisor`] | assigns channels to workers, replaces workers, records |
@@ -14,6 +15,7 @@
 
 pub mod channel;
 pub mod config;
+pub mod evidence;
 pub mod protocol;
 pub mod sink;
 pub mod store;

@@ -2,11 +2,14 @@
 //! bytes.
 
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use uuid::Uuid;
 
+use crate::channel::clip::News;
 use crate::channel::incident::Alert;
 use crate::channel::ledger::Activity;
 use crate::channel::liveness::Signs;
@@ -27,6 +30,15 @@ pub struct Feed {
     pub model: Option<String>,
     pub device: String,
     pub fake_threshold: Option<f64>,
+    /// How much of the feed is kept in case of an alert; `None` = nothing.
+    pub ring: Option<Ring>,
+}
+
+/// How much of a feed is kept in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ring {
+    pub milliseconds: i64,
+    pub most_bytes: usize,
 }
 
 impl From<&Channel> for Feed {
@@ -39,6 +51,10 @@ impl From<&Channel> for Feed {
             model: settings.model.clone(),
             device: settings.device.clone(),
             fake_threshold: settings.fake_threshold,
+            ring: settings.clips.then(|| Ring {
+                milliseconds: settings.pre_roll.milliseconds(),
+                most_bytes: usize::try_from(settings.ring_mib).map_or(usize::MAX, |mib| mib.saturating_mul(1 << 20)),
+            }),
         }
     }
 }
@@ -62,6 +78,20 @@ pub enum ToWorker {
     /// A picture of the channel as it is now.
     Still {
         channel: String,
+    },
+    /// Write the feed into `folder`, from what is in memory on.
+    Record {
+        channel: String,
+        run: u64,
+        incident: Uuid,
+        part: u32,
+        folder: PathBuf,
+    },
+    /// The clip is long enough.
+    StopRecording {
+        channel: String,
+        incident: Uuid,
+        part: u32,
     },
     /// Close everything and end.
     Exit,
@@ -108,6 +138,12 @@ pub enum FromWorker {
         channel: String,
         run: u64,
         jpeg: Base64,
+    },
+    Clip {
+        channel: String,
+        incident: Uuid,
+        part: u32,
+        news: News,
     },
 }
 
@@ -223,6 +259,7 @@ mod tests {
             model: None,
             device: "cpu".into(),
             fake_threshold: Some(0.7),
+            ring: Some(Ring { milliseconds: 15_000, most_bytes: 1 << 20 }),
         };
         let mut bytes = Vec::new();
         write(&mut bytes, &ToWorker::Open { channel: "one".into(), run: 3, feed: feed.clone() }).unwrap();

@@ -1,10 +1,13 @@
 //! The whole program, as a process, while feeds and workers fail.
 
 mod common;
+#[path = "common/monitor.rs"]
+mod monitor;
 
 use std::time::Duration;
 
-use common::{Feed, Monitor, clip};
+use common::clip;
+use monitor::{Feed, Monitor};
 use serde_json::json;
 
 #[test]
@@ -30,7 +33,7 @@ fn a_worker_that_is_killed_is_replaced_and_the_gap_is_on_record() {
     let status = monitor.get("/api/v1/status");
     let process = status["workers"][0]["process"].as_i64().unwrap();
     let killed = std::time::Instant::now();
-    common::kill(process);
+    monitor::kill(process);
     monitor.wait_until("the worker is replaced", || monitor.get("/api/v1/status")["workers"][0]["restarts"] == 1);
     monitor.wait_for_state("one", "running");
     assert!(killed.elapsed() < Duration::from_secs(5 * common::patience()), "{:?}", killed.elapsed());
@@ -71,7 +74,7 @@ fn check_says_what_is_wrong_with_which_source_and_no_password() {
         "[channel.good]\nsource = \"{}\"\n[channel.gone]\nsource = \"/nonexistent/clip.mp4\"\n\
          [channel.closed]\nsource = \"rtsp://admin:hunter2@127.0.0.1:{}/live\"\n",
         clip().display(),
-        common::free_port()
+        monitor::free_port()
     );
     std::fs::write(folder.path().join("monitor.toml"), text).unwrap();
     let output =

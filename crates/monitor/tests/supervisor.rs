@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use deepfake_monitor::channel::clip::ClipState;
 use deepfake_monitor::channel::ledger::{Kind, totals};
 use deepfake_monitor::channel::machine::State;
 use deepfake_monitor::config;
@@ -42,6 +43,14 @@ while True:
             opened.pop(told["channel"], None)
             say(say="closed", channel=told["channel"], run=told["run"])
         if told["say"] == "exit": sys.exit()
+        clip = {name: told[name] for name in ("channel", "incident", "part") if name in told}
+        if told["say"] == "record":
+            os.makedirs(told["folder"], exist_ok=True)
+            with open(os.path.join(told["folder"], "%d.mp4" % told["part"]), "wb") as file: file.write(b"pictures")
+            say(say="clip", **clip, news=dict(news="started", ago=4000, container="mp4", codec="video/x-h264",
+                                               missing=["11.0 s of the pre-roll"]))
+        if told["say"] == "stop-recording":
+            say(say="clip", **clip, news=dict(news="ended", length=6000, missing=[]))
     if asked("hang"):
         os.remove(os.path.join(folder, "hang"))
         time.sleep(3600)
@@ -161,6 +170,59 @@ async fn an_alert_opens_an_incident_whose_event_waits_for_its_sink() {
     assert_eq!(due[0].event.kind, "incident.opened");
     let scores = watching.store.clone();
     watching.wait("scores are recorded", |_| !scores.scores("studio", 0, i64::MAX / 2).unwrap().is_empty()).await;
+    watching.end().await;
+}
+
+#[tokio::test]
+async fn an_incident_keeps_a_clip_that_is_sealed_when_it_is_over() {
+    let watching = Watching::start("[defaults]\nlongest-clip = \"1s\"\n[retention]\nmin-free-mib = 0\n");
+    watching.wait_until_running().await;
+    watching.ask_worker_to("alert");
+    watching.wait("a clip is recorded", |view| view.channels[0].recording).await;
+    let newest = || watching.store.incidents(&Filter { limit: 1, ..Filter::default() }).unwrap().pop();
+    let clips = || newest().map_or(Vec::new(), |incident| watching.store.clips(&incident.id.to_string()).unwrap());
+    watching.wait("it is sealed", |_| clips().first().is_some_and(|clip| clip.state == ClipState::Ready)).await;
+    let clip = clips().remove(0);
+    assert_eq!(clip.ended.unwrap() - clip.began, 6000);
+    assert!((3500..=4000).contains(&clip.pre_roll), "four seconds and the time that the order took: {clip:?}");
+    let whole = "the end: the clips of this incident are longest-clip long";
+    assert_eq!(clip.missing, ["11.0 s of the pre-roll", whole]);
+    let folder = watching.path("data/evidence").join(clip.incident.to_string());
+    let check = std::process::Command::new("sha256sum").args(["--check", "SHA256SUMS"]).current_dir(&folder).status();
+    assert!(check.unwrap().success());
+    let manifest = std::fs::read_to_string(folder.join("manifest.json")).unwrap();
+    assert!(manifest.contains("rtsp://***@h/x") && !manifest.contains("hunter2"), "{manifest}");
+    assert_eq!(watching.handle.shared.view().channels[0].state, State::Running);
+    watching.end().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_lost_while_it_records_leaves_a_clip_that_says_so() {
+    let watching = Watching::start("[retention]\nmin-free-mib = 0\n");
+    watching.wait_until_running().await;
+    watching.ask_worker_to("alert");
+    watching.wait("a clip is recorded", |view| view.channels[0].recording).await;
+    watching.ask_worker_to("nonsense");
+    let incident = || watching.store.incidents(&Filter { limit: 1, ..Filter::default() }).unwrap().pop();
+    let clips = || incident().map_or(Vec::new(), |incident| watching.store.clips(&incident.id.to_string()).unwrap());
+    watching.wait("two clips are there", |_| clips().len() == 2 && clips()[0].state == ClipState::Ready).await;
+    assert!(clips()[0].missing.iter().any(|what| what.contains("worker that wrote it ended")), "{:?}", clips());
+    watching.end().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_clips_and_never_the_watching() {
+    let watching = Watching::start("[retention]\nmin-free-mib = 1000000000\n");
+    watching.wait_until_running().await;
+    watching.wait("the page says so", |view| view.clip_trouble.is_some()).await;
+    watching.ask_worker_to("alert");
+    watching.wait("the incident is open", |view| view.channels[0].incidents.contains_key("fake")).await;
+    let incident = || watching.store.incidents(&Filter { limit: 1, ..Filter::default() }).unwrap().pop();
+    let clips = || incident().map_or(Vec::new(), |incident| watching.store.clips(&incident.id.to_string()).unwrap());
+    watching.wait("it is on record", |_| !clips().is_empty()).await;
+    assert_eq!((clips().len(), clips()[0].state), (1, ClipState::Failed));
+    assert!(clips()[0].missing[0].contains("min-free-mib"), "{:?}", clips());
+    assert_eq!(watching.handle.shared.view().channels[0].state, State::Running);
     watching.end().await;
 }
 

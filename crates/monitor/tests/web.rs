@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
+use deepfake_monitor::channel::clip::{Clip, ClipState, File};
 use deepfake_monitor::channel::incident::{Alert, Incident, Incidents, Rules};
 use deepfake_monitor::store::sqlite::Sqlite;
 use deepfake_monitor::store::{Record, Role, Store};
@@ -20,7 +21,7 @@ struct Site {
     base: &'static str,
     // Both are needed as long as the site is.
     _supervisor: Supervisor,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 struct Answer {
@@ -44,7 +45,7 @@ impl Site {
         let places = Places { config_file: file, program: "/nonexistent".into() };
         let (supervisor, handle) = Supervisor::new(config, places, store.clone()).unwrap();
         let router = web::router(web::App::new(handle, store.clone(), server));
-        Self { router, store, base, _supervisor: supervisor, _folder: folder }
+        Self { router, store, base, _supervisor: supervisor, folder }
     }
 
     async fn ask(&self, method: &str, path: &str, cookie: &str, more: &[(&str, &str)], body: &str) -> Answer {
@@ -256,6 +257,47 @@ async fn below_a_path_everything_leads_back_below_it() {
     assert_eq!(site.get("/a/b", &cookie).await.status, StatusCode::OK);
     let answer = site.get("/a/b/", "").await;
     assert_eq!(answer.headers[header::LOCATION], "/a/b/login");
+}
+
+#[tokio::test]
+async fn evidence_is_played_in_ranges_and_no_other_file_is_given() {
+    let site = Site::new("/a/b");
+    let incident = site.incident();
+    let clip = Clip {
+        incident: incident.id,
+        part: 1,
+        channel: "studio".into(),
+        state: ClipState::Ready,
+        began: incident.opened - 4000,
+        ended: Some(incident.opened + 6000),
+        pre_roll_wanted: 15_000,
+        pre_roll: 4000,
+        container: Some("mp4".into()),
+        codec: Some("video/x-h264".into()),
+        missing: vec!["11.0 s of the pre-roll".into()],
+        files: vec![File { name: "1.mp4".into(), bytes: 8, sha256: "00".into() }],
+    };
+    site.store.record(&[Record::Clip(clip)]).unwrap();
+    let folder = site.folder.path().join("data/evidence").join(incident.id.to_string());
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("1.mp4"), "pictures").unwrap();
+    std::fs::write(folder.join(".secret"), "hidden").unwrap();
+
+    let (cookie, _) = site.login(Role::Viewer).await;
+    let page = site.get(&format!("/a/b/incidents/{}", incident.id), &cookie).await.body;
+    let video = format!("/a/b/api/v1/incidents/{}/evidence/1.mp4", incident.id);
+    assert!(page.contains(&format!("src=\"{video}\"")) && page.contains("11.0 s of the pre-roll"), "{page}");
+    let part = site.ask("GET", &video, &cookie, &[("range", "bytes=4-6")], "").await;
+    assert_eq!((part.status, part.body.as_str()), (StatusCode::PARTIAL_CONTENT, "ure"));
+    assert_eq!(part.headers[header::CONTENT_TYPE], "video/mp4");
+    let answer = site.get(&video, "").await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    for file in [".secret", "..%2F..%2Fmonitor.db", "%2e%2e", "2.mp4", "..%5Cmonitor.db"] {
+        let path = format!("/a/b/api/v1/incidents/{}/evidence/{file}", incident.id);
+        assert_eq!(site.get(&path, &cookie).await.status, StatusCode::NOT_FOUND, "{file}");
+    }
+    let elsewhere = site.get("/a/b/api/v1/incidents/..%2F..%2Fdata/evidence/monitor.db", &cookie).await;
+    assert_eq!(elsewhere.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -168,6 +168,11 @@ impl Incidents {
         [&self.fake, &self.down].into_iter().flatten().map(|open| &open.incident)
     }
 
+    /// The open incident of a face that looked fake, and whether an alert of it is raised now.
+    pub fn fake(&self) -> Option<(&Incident, bool)> {
+        self.fake.as_ref().map(|open| (&open.incident, !self.raised.is_empty()))
+    }
+
     /// A detector said something at `now`, in the `run`th opening of the source.
     pub fn alert(&mut self, now: i64, run: u64, alert: &Alert) -> Vec<Changed> {
         let key = (run, alert.track_id, alert.kind.clone());

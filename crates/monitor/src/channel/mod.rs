@@ -6,7 +6,9 @@
 //! | [`machine`] | the states of a channel, and when its source is opened and closed |
 //! | [`ledger`] | what each moment of a channel counts as |
 //! | [`incident`] | alerts and outages, made into incidents |
+//! | [`clip`] | which parts of the feed are kept as evidence of an incident |
 
+pub mod clip;
 pub mod incident;
 pub mod ledger;
 pub mod liveness;

@@ -105,11 +105,26 @@ pub struct Retention {
     pub incidents: Span,
     /// Most bytes that thumbnails may take, in MiB; the oldest go first.
     pub thumbnails_mib: u64,
+    /// Clips of closed incidents.
+    pub clips: Span,
+    /// Most bytes that clips may take, in MiB; the oldest go first.
+    pub clips_mib: u64,
+    /// Room that must be left on the disk, in MiB. With less, the oldest clips that nobody holds
+    /// are deleted and no clip is written; watching goes on.
+    pub min_free_mib: u64,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { scores: Span::days(30), coverage: Span::days(400), incidents: Span::days(400), thumbnails_mib: 1024 }
+        Self {
+            scores: Span::days(30),
+            coverage: Span::days(400),
+            incidents: Span::days(400),
+            thumbnails_mib: 1024,
+            clips: Span::days(90),
+            clips_mib: 20_480,
+            min_free_mib: 1024,
+        }
     }
 }
 
@@ -150,6 +165,16 @@ pub struct ChannelTable {
     pub black_after: Option<Span>,
     /// A channel that is not fit to be watched for so long opens an incident of its own.
     pub down_after: Option<Span>,
+    /// Whether an incident keeps the feed as it arrived: clips of the original bytes.
+    pub clips: Option<bool>,
+    /// How much of the feed before an alert its clip holds; that much is kept in memory.
+    pub pre_roll: Option<Span>,
+    /// How much of the feed after the last alert a clip holds.
+    pub post_roll: Option<Span>,
+    /// The clips of one incident are together not longer than this.
+    pub longest_clip: Option<Span>,
+    /// Most memory for the feed before an alert, in MiB.
+    pub ring_mib: Option<u64>,
     /// When to watch, in the server's time zone, such as `mon-fri 06:00-23:30`; empty = always.
     pub schedule: Option<Vec<super::schedule::Window>>,
     /// What the channel belongs to, such as `site = "Berlin"`; defaults are added to.
@@ -241,7 +266,7 @@ impl fmt::Display for Span {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let length = self.0.as_millis();
         let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-        let fits = units.into_iter().find(|(_, unit)| length > 0 && length % unit == 0);
+        let fits = units.into_iter().find(|(_, unit)| length > 0 && length.is_multiple_of(*unit));
         match fits {
             Some((name, unit)) => write!(out, "{}{name}", length / unit),
             None => write!(out, "{length}ms"),

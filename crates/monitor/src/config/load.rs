@@ -252,6 +252,11 @@ impl Loader {
             frozen_after: waits[1].1,
             black_after: waits[2].1,
             down_after: first(|layer| layer.down_after, Span::seconds(15)),
+            clips: layers.iter().find_map(|layer| layer.clips).unwrap_or(true),
+            pre_roll: first(|layer| layer.pre_roll, Span::seconds(15)),
+            post_roll: first(|layer| layer.post_roll, Span::seconds(10)),
+            longest_clip: first(|layer| layer.longest_clip, Span::seconds(600)),
+            ring_mib: layers.iter().find_map(|layer| layer.ring_mib).unwrap_or(48),
             schedule: layers.iter().find_map(|layer| layer.schedule.clone()).unwrap_or_default(),
             labels,
         })

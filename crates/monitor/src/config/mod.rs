@@ -45,6 +45,11 @@ pub struct Channel {
     pub frozen_after: Span,
     pub black_after: Span,
     pub down_after: Span,
+    pub clips: bool,
+    pub pre_roll: Span,
+    pub post_roll: Span,
+    pub longest_clip: Span,
+    pub ring_mib: u64,
     pub schedule: Vec<schedule::Window>,
     pub labels: BTreeMap<String, String>,
 }
@@ -54,7 +59,8 @@ impl Channel {
     pub fn same_pipeline(&self, other: &Self) -> bool {
         let pipeline = |channel: &Self| {
             let Self { source, looped, transport, latency, model, device, fake_threshold, .. } = channel.clone();
-            (source, looped, transport, latency, model, device, fake_threshold)
+            let ring = (channel.clips, channel.pre_roll, channel.ring_mib);
+            (source, looped, transport, latency, model, device, fake_threshold, ring)
         };
         pipeline(self) == pipeline(other)
     }
@@ -63,6 +69,11 @@ impl Channel {
 impl Config {
     pub fn database(&self) -> PathBuf {
         self.directory.join("monitor.db")
+    }
+
+    /// Folder of the clips, a folder for each incident.
+    pub fn evidence(&self) -> PathBuf {
+        self.directory.join("evidence")
     }
 
     /// The channels that are not the same in `new`: gone, new or changed.

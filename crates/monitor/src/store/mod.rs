@@ -6,6 +6,7 @@ pub mod sqlite;
 
 use serde::{Deserialize, Serialize};
 
+use crate::channel::clip::Clip;
 use crate::channel::incident::{Change, Incident};
 use crate::channel::ledger::Span;
 
@@ -33,6 +34,8 @@ pub enum Record {
     Incident { incident: Incident, change: Change, at: i64, sinks: Vec<String> },
     /// A picture of an incident, in place of the one before.
     Thumbnail { incident: String, at: i64, jpeg: Vec<u8> },
+    /// A clip of an incident as it is now.
+    Clip(Clip),
 }
 
 /// An event as receivers get it.
@@ -190,6 +193,10 @@ pub trait Store: Send + Sync {
     fn incidents(&self, filter: &Filter) -> Result<Vec<Incident>>;
     fn incident(&self, id: &str) -> Result<Option<Incident>>;
     fn thumbnail(&self, incident: &str) -> Result<Option<Vec<u8>>>;
+    /// The clips of an incident, in order.
+    fn clips(&self, incident: &str) -> Result<Vec<Clip>>;
+    /// The clips that were being recorded when the program ended.
+    fn unfinished_clips(&self) -> Result<Vec<Clip>>;
     fn reviews(&self, incident: &str) -> Result<Vec<Review>>;
     /// Adds a review; the incident's event goes to the sinks. `false` if there is no such incident.
     fn review(&self, incident: &str, review: &Review, sinks: &[String]) -> Result<bool>;
@@ -220,5 +227,6 @@ pub trait Store: Send + Sync {
 
     /// What retention looks at.
     fn inventory(&self) -> Result<retention::Inventory>;
-    fn delete(&self, plan: &retention::Plan, now: i64) -> Result<()>;
+    /// Deletes what is planned and not held meanwhile. Returns the incidents whose files are to go.
+    fn delete(&self, plan: &retention::Plan, now: i64) -> Result<Vec<String>>;
 }

@@ -11,11 +11,13 @@ use super::retention::{Entry, Inventory, Plan};
 use super::{
     Backlog, Due, Error, Event, Filter, Record, Result, Review, ReviewAction, Role, Session, Store, Stored, User,
 };
+use crate::channel::clip::Clip;
 use crate::channel::incident::Incident;
 use crate::channel::ledger::{Kind, Span};
 
 /// Applied in this order; a database says in `user_version` how many it has.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_first.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../../migrations/0001_first.sql"), include_str!("../../migrations/0002_clips.sql")];
 
 /// File systems on which SQLite's locks do not hold, by their magic number.
 const NETWORK_FILE_SYSTEMS: [(i64, &str); 5] =
@@ -160,6 +162,20 @@ fn set_incident(transaction: &Transaction<'_>, incident: &Incident) -> Result<()
     Ok(())
 }
 
+/// An incident that retention deleted meanwhile gets no clip any more.
+fn set_clip(transaction: &Transaction<'_>, clip: &Clip) -> Result<()> {
+    let body = serde_json::to_string(clip).expect("a clip holds nothing that JSON cannot say");
+    let bytes = i64::try_from(clip.bytes()).unwrap_or(i64::MAX);
+    transaction
+        .prepare_cached(
+            "INSERT INTO clip (incident, part, state, bytes, body) SELECT id, ?2, ?3, ?4, ?5 FROM incident WHERE id = ?1
+             ON CONFLICT (incident, part) DO UPDATE
+             SET state = excluded.state, bytes = excluded.bytes, body = excluded.body",
+        )?
+        .execute(params![clip.incident.to_string(), clip.part, clip.state.as_str(), bytes, body])?;
+    Ok(())
+}
+
 fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     Ok(Stored { number: row.get(0)?, id: row.get(1)?, kind: row.get(2)?, at: row.get(3)?, body: row.get(4)? })
 }
@@ -197,6 +213,7 @@ impl Store for Sqlite {
                             )?
                             .execute(params![incident, at, jpeg])?;
                     }
+                    Record::Clip(clip) => set_clip(transaction, clip)?,
                 }
             }
             Ok(())
@@ -254,6 +271,20 @@ impl Store for Sqlite {
         let reader = self.read();
         let mut query = reader.prepare_cached("SELECT jpeg FROM thumbnail WHERE incident = ?1")?;
         Ok(query.query_row([incident], |row| row.get(0)).optional()?)
+    }
+
+    fn clips(&self, incident: &str) -> Result<Vec<Clip>> {
+        let reader = self.read();
+        let mut query = reader.prepare_cached("SELECT body FROM clip WHERE incident = ?1 ORDER BY part")?;
+        let clips = query.query_map([incident], |row| json(&row.get::<_, String>(0)?))?;
+        Ok(clips.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn unfinished_clips(&self) -> Result<Vec<Clip>> {
+        let reader = self.read();
+        let mut query = reader.prepare_cached("SELECT body FROM clip WHERE state = 'recording'")?;
+        let clips = query.query_map([], |row| json(&row.get::<_, String>(0)?))?;
+        Ok(clips.collect::<rusqlite::Result<_>>()?)
     }
 
     fn reviews(&self, incident: &str) -> Result<Vec<Review>> {
@@ -444,23 +475,25 @@ impl Store for Sqlite {
         let reader = self.read();
         let mut query = reader.prepare_cached(
             "SELECT incident.id, incident.closed, coalesce(length(thumbnail.jpeg), 0),
+                 (SELECT coalesce(sum(bytes), 0) FROM clip WHERE clip.incident = incident.id),
                  (SELECT action FROM review WHERE review.incident = incident.id AND action IN ('hold', 'release')
                   ORDER BY number DESC LIMIT 1)
              FROM incident LEFT JOIN thumbnail ON thumbnail.incident = incident.id",
         )?;
         let entries = query.query_map([], |row| {
-            let last: Option<String> = row.get(3)?;
+            let last: Option<String> = row.get(4)?;
             Ok(Entry {
                 id: row.get(0)?,
                 closed: row.get(1)?,
                 thumbnail_bytes: row.get::<_, i64>(2)? as u64,
+                clip_bytes: row.get::<_, i64>(3)? as u64,
                 held: last.as_deref() == Some("hold"),
             })
         })?;
         Ok(Inventory { incidents: entries.collect::<rusqlite::Result<_>>()? })
     }
 
-    fn delete(&self, plan: &Plan, now: i64) -> Result<()> {
+    fn delete(&self, plan: &Plan, now: i64) -> Result<Vec<String>> {
         self.write(|transaction| {
             let audit = |what: String| {
                 let insert = "INSERT INTO audit (at, who, what) VALUES (?1, 'retention', ?2)";
@@ -474,8 +507,10 @@ impl Store for Sqlite {
                     transaction.prepare_cached(held)?.query_row([id], |row| row.get(0)).optional()?;
                 Ok(last.as_deref() == Some("hold"))
             };
+            let mut files = Vec::new();
             for (id, reason) in &plan.incidents {
                 if !is_held(id)? {
+                    files.push(id.clone());
                     transaction.execute("DELETE FROM event WHERE incident = ?1", [id])?;
                     transaction.execute("DELETE FROM incident WHERE id = ?1", [id])?;
                     audit(format!("deleted incident {id}: {reason}"))?;
@@ -485,6 +520,13 @@ impl Store for Sqlite {
                 if !is_held(id)? {
                     transaction.execute("DELETE FROM thumbnail WHERE incident = ?1", [id])?;
                     audit(format!("deleted the thumbnail of incident {id}: {reason}"))?;
+                }
+            }
+            for (id, reason) in &plan.clips {
+                if !is_held(id)? {
+                    files.push(id.clone());
+                    transaction.execute("DELETE FROM clip WHERE incident = ?1", [id])?;
+                    audit(format!("deleted the clips of incident {id}: {reason}"))?;
                 }
             }
             let scores =
@@ -497,7 +539,7 @@ impl Store for Sqlite {
                     "deleted {scores} seconds of scores and {spans} spans of coverage: older than retention says"
                 ))?;
             }
-            Ok(())
+            Ok(files)
         })
     }
 }
@@ -505,6 +547,7 @@ impl Store for Sqlite {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::clip::ClipState;
     use crate::channel::incident::{Alert, Change, Incidents, Rules};
     use crate::config::Retention;
 
@@ -528,6 +571,23 @@ mod tests {
 
     fn closed(incident: &Incident) -> Incident {
         Incident { closed: Some(6000), seq: 2, ..incident.clone() }
+    }
+
+    fn clip(incident: &Incident) -> Clip {
+        Clip {
+            incident: incident.id,
+            part: 1,
+            channel: incident.channel.clone(),
+            state: ClipState::Recording,
+            began: 1000,
+            ended: None,
+            pre_roll_wanted: 0,
+            pre_roll: 0,
+            container: None,
+            codec: None,
+            missing: Vec::new(),
+            files: Vec::new(),
+        }
     }
 
     fn review(action: ReviewAction, at: i64) -> Review {
@@ -608,19 +668,24 @@ mod tests {
                 .record(&[record(one, Change::Opened, &["desk"]), record(&closed(one), Change::Closed, &["desk"])])
                 .unwrap();
             let thumbnail = Record::Thumbnail { incident: one.id.to_string(), at: 1, jpeg: vec![1] };
-            store.record(&[thumbnail]).unwrap();
+            store.record(&[thumbnail, Record::Clip(clip(one))]).unwrap();
         }
+        assert_eq!(store.unfinished_clips().unwrap().len(), 2);
+        store.record(&[Record::Clip(Clip { state: ClipState::Ready, ..clip(&old) })]).unwrap();
+        assert_eq!(store.unfinished_clips().unwrap(), [clip(&held)]);
         let now = 1_000_000_000_000;
-        let plan = super::super::retention::plan(&Retention::default(), &store.inventory().unwrap(), now);
+        let plan = super::super::retention::plan(&Retention::default(), &store.inventory().unwrap(), now, 0);
         assert_eq!(plan.incidents.len(), 2);
         // Held after the plan was made.
         store.review(&held.id.to_string(), &review(ReviewAction::Hold, 7000), &[]).unwrap();
-        store.delete(&plan, now).unwrap();
+        assert_eq!(store.delete(&plan, now).unwrap(), [old.id.to_string()], "whose files go");
+        assert!(store.clips(&held.id.to_string()).unwrap().len() == 1);
+        assert!(store.clips(&old.id.to_string()).unwrap().is_empty());
         assert!(store.incident(&old.id.to_string()).unwrap().is_none());
         assert!(store.thumbnail(&held.id.to_string()).unwrap().is_some());
         let log = store.audit_log(10).unwrap();
         assert!(log.iter().any(|(_, who, what)| who == "retention" && what.contains(&old.id.to_string())), "{log:?}");
-        let plan = super::super::retention::plan(&Retention::default(), &store.inventory().unwrap(), now);
+        let plan = super::super::retention::plan(&Retention::default(), &store.inventory().unwrap(), now, 0);
         assert_eq!(plan.incidents, []);
     }
 

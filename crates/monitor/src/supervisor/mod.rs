@@ -17,8 +17,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use clock::system_time;
 
+use crate::channel::clip::{Clip, Order};
+use crate::channel::incident::Kind as IncidentKind;
 use crate::channel::machine::{Action, Event};
 use crate::config::{self, Config};
+use crate::evidence;
 use crate::protocol::{FromWorker, ToWorker};
 use crate::store::{Filter, Record, Store, retention};
 use clock::Clock;
@@ -42,6 +45,10 @@ const END_LIMIT: Duration = Duration::from_secs(7);
 const STEADY_WORKER: i64 = 60_000;
 const LONGEST_RESTART: i64 = 30_000;
 const RETENTION_EVERY: i64 = 3_600_000;
+/// A disk that is nearly full is tidied so often.
+const TIDY_EVERY: i64 = 30_000;
+/// A clip that is over is sealed so much later: what its time counts as is recorded by then.
+const SEAL_AFTER: i64 = 3000;
 
 /// What others ask the supervisor for.
 #[derive(Debug)]
@@ -110,6 +117,11 @@ pub struct Supervisor {
     config_trouble: Option<String>,
     ticks: u64,
     next_retention: i64,
+    next_tidying: i64,
+    free_bytes: Option<u64>,
+    /// Clips that are over, and when to seal them.
+    to_seal: Vec<(i64, Clip)>,
+    sealed: (mpsc::UnboundedSender<Clip>, mpsc::UnboundedReceiver<Clip>),
 }
 
 impl Supervisor {
@@ -140,11 +152,16 @@ impl Supervisor {
             commands: asked,
             config_trouble: None,
             ticks: 0,
+            next_tidying: 0,
+            free_bytes: None,
+            to_seal: Vec::new(),
+            sealed: mpsc::unbounded_channel(),
         };
         for (id, settings) in channels {
             supervisor.add(&id, settings)?;
         }
         supervisor.close_forgotten()?;
+        supervisor.finish_clips()?;
         supervisor.show();
         Ok((supervisor, Handle { shared, commands, newest_event, config: config_seen, looked_at }))
     }
@@ -159,6 +176,7 @@ impl Supervisor {
                 _ = ticker.tick() => self.tick(),
                 Some(heard) = self.heard.1.recv() => self.hear(heard),
                 Some(command) = self.commands.recv() => self.command(command),
+                Some(clip) = self.sealed.1.recv() => self.pending.add(Record::Clip(clip)),
             }
             if self.pending.is_urgent() {
                 self.recorder.flush(&mut self.pending);
@@ -185,8 +203,12 @@ impl Supervisor {
         let open = self.store.incidents(&filter)?;
         let now = self.now();
         let slot = self.free_slot();
-        let mut watched = Watched::new(id, settings, slot, ledger_end, open, now);
+        let mut watched = Watched::new(id, settings, slot, ledger_end, open.clone(), now);
         watched.set_sinks(&self.sinks());
+        for incident in open.iter().filter(|incident| incident.kind == IncidentKind::Fake) {
+            let clips = self.store.clips(&incident.id.to_string())?;
+            watched.clips.known(incident.id, clips.last().map_or(0, |clip| clip.part));
+        }
         self.channels.insert(id.into(), watched);
         if self.slots[slot].ready {
             self.event(id, Event::Worker(true));
@@ -204,6 +226,17 @@ impl Supervisor {
             incident.seq += 1;
             let change = crate::channel::incident::Change::Closed;
             self.pending.add(Record::Incident { incident, change, at: self.clock.utc(), sinks: sinks.clone() });
+        }
+        Ok(())
+    }
+
+    /// Clips that an earlier start of the program did not finish.
+    fn finish_clips(&mut self) -> anyhow::Result<()> {
+        let (due, folder) = (self.clock.elapsed(), self.settings().evidence());
+        for mut clip in self.store.unfinished_clips()? {
+            clip.ended = evidence::last_written(&folder, &clip).or(Some(clip.began));
+            clip.missing.push("the end: the monitor ended while it was recorded".into());
+            self.to_seal.push((due, clip));
         }
         Ok(())
     }
@@ -254,6 +287,10 @@ impl Supervisor {
             Action::Close { run } => ToWorker::Close { channel: id.into(), run },
         });
         let slot = channel.slot;
+        for order in outcome.clips {
+            self.order_clip(id, slot, order);
+        }
+        let Some(channel) = self.channels.get_mut(id) else { return };
         if channel.picture_for.is_some() {
             self.tell(slot, ToWorker::Still { channel: id.into() });
         }
@@ -262,7 +299,85 @@ impl Supervisor {
         }
     }
 
+    fn order_clip(&mut self, id: &str, slot: usize, order: Order) {
+        let message = match order {
+            Order::Start { incident, part } => {
+                if let Some(why) = self.no_room() {
+                    let (now, why) = (self.now(), format!("everything: {why}"));
+                    let refused = self.channels.get_mut(id).and_then(|channel| channel.clips.lost(now.utc, &why));
+                    refused.into_iter().for_each(|clip| self.log_and_add(Record::Clip(clip)));
+                    return;
+                }
+                let Some(run) = self.channels.get(id).map(Watched::run) else { return };
+                let folder = evidence::folder(&self.settings().evidence(), &incident.to_string());
+                // Workers run elsewhere only by accident, but a path must lead to the same place.
+                let folder = std::path::absolute(&folder).unwrap_or(folder);
+                ToWorker::Record { channel: id.into(), run, incident, part, folder }
+            }
+            Order::Stop { incident, part } => ToWorker::StopRecording { channel: id.into(), incident, part },
+        };
+        self.tell(slot, message);
+    }
+
+    /// Why no clip can be written now, for want of room.
+    fn no_room(&self) -> Option<String> {
+        let needed = self.settings().retention.min_free_mib;
+        let free = self.free_bytes? >> 20;
+        (free < needed).then(|| format!("the disk has {free} MiB left, less than min-free-mib = {needed}"))
+    }
+
+    /// Watches the room on the disk, and seals clips that are over.
+    fn tend_clips(&mut self) {
+        let (now, config) = (self.now(), self.settings());
+        self.free_bytes = evidence::free_bytes(&config.directory);
+        if let Some(why) = self.no_room() {
+            let ids: Vec<_> = self.channels.iter().map(|(id, channel)| (id.clone(), channel.slot)).collect();
+            for (id, slot) in ids {
+                let why = format!("the end: {why}");
+                let stop = self.channels.get_mut(&id).and_then(|channel| channel.clips.stop(&why));
+                stop.into_iter().for_each(|order| self.order_clip(&id, slot, order));
+            }
+            if now.elapsed >= self.next_tidying {
+                self.next_tidying = now.elapsed + TIDY_EVERY;
+                tracing::warn!("{why}: the oldest clips that nobody holds are deleted");
+                let needed = (config.retention.min_free_mib << 20).saturating_sub(self.free_bytes.unwrap_or(0));
+                self.retain(&config, now.utc, needed);
+            }
+        }
+        let (due, later) = std::mem::take(&mut self.to_seal).into_iter().partition(|(at, _)| now.elapsed >= *at);
+        self.to_seal = later;
+        let due: Vec<(i64, Clip)> = due;
+        for (_, clip) in due {
+            let (about, store, sealed) = (self.about(&clip.channel), self.store.clone(), self.sealed.0.clone());
+            let folder = config.evidence();
+            tokio::task::spawn_blocking(move || {
+                sealed.send(evidence::seal(&*store, &folder, &about, clip, now.utc)).ok();
+            });
+        }
+    }
+
+    fn about(&self, id: &str) -> evidence::About {
+        let settings = self.channels.get(id).map(|channel| &channel.settings);
+        settings.map_or_else(
+            || evidence::About { id: id.into(), ..Default::default() },
+            |settings| evidence::About {
+                id: id.into(),
+                title: settings.title.clone(),
+                source: settings.source.to_string(),
+                labels: settings.labels.clone(),
+            },
+        )
+    }
+
     fn log_and_add(&mut self, record: Record) {
+        if let Record::Clip(clip) = &record
+            && clip.ended.is_some()
+        {
+            // It is recorded once it is sealed.
+            self.to_seal.push((self.clock.elapsed() + SEAL_AFTER, clip.clone()));
+            return;
+        }
+
         if let Record::Incident { incident, change, .. } = &record {
             let (channel, kind) = (&incident.channel, incident.kind.as_str());
             tracing::info!(%channel, incident = %incident.id, kind, peak = incident.peak, "{}", change.event_type());
@@ -311,11 +426,12 @@ impl Supervisor {
         }
         if self.ticks.is_multiple_of(4) {
             self.recorder.flush(&mut self.pending);
+            self.tend_clips();
             self.tell_systemd();
         }
         if now.elapsed >= self.next_retention {
             self.next_retention = now.elapsed + RETENTION_EVERY;
-            self.retain(&config, now.utc);
+            self.retain(&config, now.utc, 0);
         }
     }
 
@@ -418,6 +534,9 @@ impl Supervisor {
             FromWorker::Ended { channel, run, look } => {
                 self.with(&channel, |watched| watched.over(now, run, look, None, chance()));
             }
+            FromWorker::Clip { channel, incident, part, news } => {
+                self.with(&channel, |watched| watched.clip(now, incident, part, news));
+            }
             FromWorker::Closed { channel, run } => self.event(&channel, Event::Closed { run }),
             FromWorker::Still { channel, run, jpeg } => {
                 let Some(watched) = self.channels.get_mut(&channel).filter(|watched| watched.run() == run) else {
@@ -511,6 +630,8 @@ impl Supervisor {
             channels,
             workers: workers.collect(),
             recording_trouble: self.recorder.trouble(),
+            clip_trouble: self.no_room(),
+            free_bytes: self.free_bytes,
             scores_lost: self.pending.scores_lost,
             config_trouble: self.config_trouble.clone(),
             clock_steps: self.clock.steps(),
@@ -531,11 +652,13 @@ impl Supervisor {
         sd_notify::notify(&news).ok();
     }
 
-    fn retain(&self, config: &Config, now: i64) {
-        let (store, policy) = (self.store.clone(), config.retention.clone());
+    fn retain(&self, config: &Config, now: i64, need: u64) {
+        let (store, policy, folder) = (self.store.clone(), config.retention.clone(), config.evidence());
         tokio::task::spawn_blocking(move || {
-            let deleted =
-                store.inventory().and_then(|inventory| store.delete(&retention::plan(&policy, &inventory, now), now));
+            let inventory = store.inventory();
+            let deleted = inventory
+                .and_then(|inventory| store.delete(&retention::plan(&policy, &inventory, now, need), now))
+                .map(|incidents| evidence::remove(&folder, &incidents));
             if let Err(error) = deleted {
                 tracing::error!(%error, "retention failed");
             }
@@ -552,13 +675,31 @@ impl Supervisor {
         let ended = async {
             while self.slots.iter().any(|slot| slot.process.is_some()) {
                 let Some(heard) = self.heard.1.recv().await else { return };
-                if let (What::Gone(_), Some(slot)) = (heard.what, self.slots.get_mut(heard.slot)) {
-                    slot.process = None;
+                match heard.what {
+                    What::Gone(_) => {
+                        if let Some(slot) = self.slots.get_mut(heard.slot) {
+                            slot.process = None;
+                        }
+                    }
+                    What::Said(message @ FromWorker::Clip { .. }) => {
+                        let now = self.now();
+                        self.said(heard.slot, message, now);
+                    }
+                    _ => {}
                 }
             }
         };
         if tokio::time::timeout(END_LIMIT, ended).await.is_err() {
             tracing::warn!("a worker does not end; it is killed");
+        }
+        // What is over by now is sealed now; anything else when the program starts again.
+        let config = self.settings();
+        for (_, clip) in std::mem::take(&mut self.to_seal) {
+            let (about, store, folder) = (self.about(&clip.channel), self.store.clone(), config.evidence());
+            let seal = move || evidence::seal(&*store, &folder, &about, clip, now.utc);
+            if let Ok(clip) = tokio::task::spawn_blocking(seal).await {
+                self.pending.add(Record::Clip(clip));
+            }
         }
         let Self { recorder, mut pending, .. } = self;
         tokio::task::spawn_blocking(move || recorder.finish(&mut pending)).await.ok();

@@ -37,7 +37,7 @@ impl Pending {
                     self.scores_lost += 1;
                 }
             }
-            Record::Incident { .. } | Record::Thumbnail { .. } => self.in_order.push(record),
+            Record::Incident { .. } | Record::Thumbnail { .. } | Record::Clip(_) => self.in_order.push(record),
         }
     }
 

@@ -17,6 +17,10 @@ pub struct View {
     pub workers: Vec<WorkerView>,
     /// Why nothing can be recorded now.
     pub recording_trouble: Option<String>,
+    /// Why no clips are written now.
+    pub clip_trouble: Option<String>,
+    /// Bytes that are free where everything is recorded.
+    pub free_bytes: Option<u64>,
     /// Seconds of scores that were lost because nothing could be recorded.
     pub scores_lost: u64,
     /// What is wrong with the configuration that was to be loaded; the one before holds.
@@ -54,6 +58,8 @@ pub struct ChannelView {
     /// Analyses per second.
     pub rate: f64,
     pub worker: Option<usize>,
+    /// Whether a clip is being written.
+    pub recording: bool,
     /// Identifiers of the open incidents, by kind.
     pub incidents: BTreeMap<String, String>,
     /// Milliseconds of each kind of coverage since the program started.

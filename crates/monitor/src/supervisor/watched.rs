@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::channel::clip::{self, Clips};
 use crate::channel::incident::{Alert, Change, Changed, Incident, Incidents, Kind as IncidentKind, Rules};
 use crate::channel::ledger::{self, Activity, Ledger};
 use crate::channel::liveness::Signs;
@@ -32,6 +33,7 @@ pub struct Now {
 pub struct Outcome {
     pub action: Option<Action>,
     pub records: Vec<Record>,
+    pub clips: Vec<clip::Order>,
 }
 
 pub struct Watched {
@@ -43,6 +45,7 @@ pub struct Watched {
     machine: Machine,
     ledger: Ledger,
     incidents: Incidents,
+    pub clips: Clips,
     sinks: Vec<String>,
     /// The newest look of the source that is open.
     look: Option<Look>,
@@ -70,6 +73,15 @@ fn rules(settings: &Channel) -> Rules {
     Rules { keep_for: settings.keep_for.milliseconds(), down_after: settings.down_after.milliseconds() }
 }
 
+fn clip_rules(settings: &Channel) -> clip::Rules {
+    clip::Rules {
+        enabled: settings.clips,
+        pre_roll: settings.pre_roll.milliseconds(),
+        post_roll: settings.post_roll.milliseconds(),
+        longest: settings.longest_clip.milliseconds(),
+    }
+}
+
 impl Watched {
     pub fn new(
         id: &str,
@@ -88,6 +100,7 @@ impl Watched {
             machine: Machine::new(limits(&settings), now.elapsed, first_run),
             ledger: Ledger::new(ledger_end, now.utc),
             incidents: Incidents::new(id, rules(&settings), open),
+            clips: Clips::new(clip_rules(&settings)),
             sinks: Vec::new(),
             settings,
             look: None,
@@ -120,6 +133,7 @@ impl Watched {
         self.settings = settings;
         self.machine.set_limits(limits(&self.settings));
         self.incidents.set_rules(rules(&self.settings));
+        self.clips.set_rules(clip_rules(&self.settings));
         let action = if same { None } else { self.machine.reopen(now.elapsed) };
         self.after(now, action, Vec::new())
     }
@@ -135,6 +149,9 @@ impl Watched {
         let mut records = Vec::new();
         if self.machine.state() != before {
             records = self.cover(now, None);
+        }
+        if lost && let Some(clip) = self.clips.lost(now.utc, "the end: the worker that wrote it ended") {
+            records.push(Record::Clip(clip));
         }
         self.after(now, action, records)
     }
@@ -186,6 +203,7 @@ impl Watched {
             let ticked = self.event(now, Event::Tick, chance);
             outcome.action = ticked.action;
             outcome.records.extend(ticked.records);
+            outcome.clips.extend(ticked.clips);
         }
         // While a source is open, its worker's looks say what counts.
         if self.look.is_none() {
@@ -196,7 +214,19 @@ impl Watched {
         let changed = self.incidents.tick(now.utc, state, reason.as_deref());
         let records = self.incident_records(now, changed);
         outcome.records.extend(records);
+        outcome.clips.extend(self.clip_order(now));
         outcome
+    }
+
+    /// The worker said something of a clip.
+    pub fn clip(&mut self, now: Now, incident: uuid::Uuid, part: u32, news: clip::News) -> Outcome {
+        let records = self.clips.heard(now.utc, incident, part, news).map(Record::Clip);
+        self.after(now, None, records.into_iter().collect())
+    }
+
+    fn clip_order(&mut self, now: Now) -> Option<clip::Order> {
+        let pictures = self.look.as_ref().is_some_and(|look| look.signs.buffers > 0);
+        self.clips.step(now.utc, pictures.then(|| self.machine.run()), self.incidents.fake())
     }
 
     /// The channel is no longer in the configuration, or the program ends.
@@ -205,6 +235,7 @@ impl Watched {
         if let Some(reason) = reason {
             let changed = self.incidents.close(now.utc, reason);
             records.extend(self.incident_records(now, changed));
+            records.extend(self.clips.lost(now.utc, &format!("the end: {reason}")).map(Record::Clip));
         }
         records
     }
@@ -278,7 +309,7 @@ impl Watched {
         if matches!(action, Some(Action::Close { .. })) {
             self.source_gone(now);
         }
-        Outcome { action, records }
+        Outcome { action, records, clips: self.clip_order(now).into_iter().collect() }
     }
 
     fn source_gone(&mut self, now: Now) {
@@ -322,6 +353,7 @@ impl Watched {
             size: look.and_then(|look| look.size),
             rate: if span >= 1000 { analyses as f64 * 1000.0 / span as f64 } else { 0.0 },
             worker: Some(self.slot),
+            recording: self.clips.current().is_some(),
             incidents: incidents
                 .map(|open| (open.kind.as_str().to_owned(), open.id.to_string()))
                 .collect::<BTreeMap<_, _>>(),

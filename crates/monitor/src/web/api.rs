@@ -1,8 +1,8 @@
 //! What machines ask for: `/api/v1`, described by OpenAPI.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -12,8 +12,10 @@ use utoipa_axum::routes;
 
 use super::auth::Caller;
 use super::{App, Failure, events};
+use crate::channel::clip::Clip;
 use crate::channel::incident::Incident;
 use crate::channel::ledger::{Kind, Span, totals};
+use crate::evidence;
 use crate::store::{Filter, Review, ReviewAction, Role, VERDICTS};
 use crate::supervisor::view::{ChannelView, View};
 use crate::supervisor::{Command, system_time};
@@ -40,6 +42,8 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(incidents))
         .routes(routes!(incident))
         .routes(routes!(thumbnail))
+        .routes(routes!(clips))
+        .routes(routes!(evidence_file))
         .routes(routes!(reviews, review))
         .routes(routes!(events::events))
         .routes(routes!(reload))
@@ -245,6 +249,40 @@ async fn incident(State(app): State<App>, _: Caller, Path(id): Path<String>) -> 
 async fn thumbnail(State(app): State<App>, _: Caller, Path(id): Path<String>) -> Result<Response, Failure> {
     let picture = app.ask(move |store| store.thumbnail(&id)).await?;
     picture.map(jpeg).ok_or_else(|| Failure::not_found("picture"))
+}
+
+/// The clips of an incident, in order.
+#[utoipa::path(get, path = "/api/v1/incidents/{id}/clips", params(("id" = String, Path,)),
+    responses((status = 200, body = Vec<Clip>)))]
+async fn clips(State(app): State<App>, _: Caller, Path(id): Path<String>) -> Result<impl IntoResponse, Failure> {
+    app.ask(move |store| store.clips(&id)).await.map(Json)
+}
+
+/// A file of an incident's evidence, such as `1.mp4`, `1.jsonl`, `manifest.json` or `SHA256SUMS`. Takes ranges.
+#[utoipa::path(get, path = "/api/v1/incidents/{id}/evidence/{file}",
+    params(("id" = String, Path,), ("file" = String, Path,)),
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = 206), (status = 404)))]
+async fn evidence_file(
+    State(app): State<App>,
+    _: Caller,
+    Path((id, file)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let id: uuid::Uuid = id.parse().map_err(|_| Failure::not_found("incident"))?;
+    if !evidence::is_name(&file) {
+        return Err(Failure::not_found("file"));
+    }
+    let path = evidence::folder(&app.supervisor.config.borrow().evidence(), &id.to_string()).join(file);
+    let mut response = tower_http::services::ServeFile::new(path).try_call(request).await.map_err(|error| {
+        tracing::error!(%error, "evidence cannot be read");
+        Failure(StatusCode::SERVICE_UNAVAILABLE, "the file cannot be read now".into())
+    })?;
+    if response.status() == StatusCode::NOT_FOUND {
+        return Err(Failure::not_found("file"));
+    }
+    // A clip grows while it is recorded, and nobody else's cache is to keep it.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    Ok(response.into_response())
 }
 
 /// What people decided about an incident, in order.

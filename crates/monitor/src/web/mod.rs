@@ -131,7 +131,7 @@ async fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
 
 /// What a browser may do with the page: nothing that does not come from here.
 async fn secure(request: Request, next: Next) -> Response {
-    const POLICY: &str = "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+    const POLICY: &str = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; \
                           form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

@@ -11,6 +11,7 @@ use super::api::{self, NewReview, Which};
 use super::auth::Visitor;
 use super::times::{Zone, length};
 use super::{App, Failure, chart};
+use crate::channel::clip::{Clip, ClipState};
 use crate::channel::incident::{Incident, Kind};
 use crate::channel::ledger::{self, totals};
 use crate::channel::machine;
@@ -90,6 +91,7 @@ fn tiles_of(app: &App, view: &View) -> Markup {
     let mut channels: Vec<_> = view.channels.iter().collect();
     channels.sort_by(|one, other| (one.rank(), &one.title).cmp(&(other.rank(), &other.title)));
     let troubles = [
+        view.clip_trouble.as_ref().map(|why| format!("No clips are written: {why}. Watching goes on.")),
         view.recording_trouble.as_ref().map(|why| format!("Nothing can be recorded: {why}. Watching goes on.")),
         view.config_trouble
             .as_ref()
@@ -319,9 +321,10 @@ pub async fn incident(
         let spans = store.coverage(&incident.channel, from, to)?;
         let scores = store.scores(&incident.channel, from, to)?;
         let pictured = store.thumbnail(&asked)?.is_some();
-        Ok(Some((store.reviews(&asked)?, spans, scores, pictured, from, to, incident)))
+        let clips = store.clips(&asked)?;
+        Ok(Some((store.reviews(&asked)?, spans, scores, pictured, clips, from, to, incident)))
     });
-    let Some((reviews, spans, scores, pictured, from, to, incident)) = found.await? else {
+    let Some((reviews, spans, scores, pictured, clips, from, to, incident)) = found.await? else {
         return Err(Failure::not_found("incident"));
     };
     let zone = Zone::named(&app.server.time_zone);
@@ -344,6 +347,7 @@ pub async fn incident(
             }
             @if let Some(model) = &incident.model { dt { "Model" } dd { (model) } }
         }
+        @for clip in &clips { (clip_player(&app, &zone, clip)) }
         h2 { "Score and coverage" }
         p.note { "From " (zone.time(from)) " to " (zone.time(to)) }
         (chart::strip(&resampled(&scores, from, to), threshold))
@@ -363,6 +367,53 @@ pub async fn incident(
         @if session.role >= Role::Reviewer { (review_form(&app, &session, &id)) }
     };
     Ok(page(&app, &session, &title, content))
+}
+
+/// A clip with what was seen in it. The script draws score and boxes in step with the picture.
+fn clip_player(app: &App, zone: &Zone, clip: &Clip) -> Markup {
+    let file = |name: &str| app.path(&format!("/api/v1/incidents/{}/evidence/{name}", clip.incident));
+    let reports = format!("{}.jsonl", clip.part);
+    let pictures = clip.files.iter().filter(|file| file.name.ends_with(".jpg"));
+    let length = clip.ended.map(|ended| length(ended - clip.began));
+    html! {
+        section.clip id={ "clip-" (clip.part) } {
+            h2 { "Clip" @if clip.part > 1 { " " (clip.part) } }
+            @if let Some(video) = clip.video() {
+                div.screen {
+                    video controls muted playsinline preload="metadata" src=(file(&video.name)) data-reports=(file(&reports)) {}
+                    div.boxes aria-hidden="true" {}
+                }
+                svg.strip.seek viewBox="0 0 1000 20" preserveAspectRatio="none" aria-hidden="true" {}
+                p.note { span.now aria-live="off" {} " " a.share hidden { "Link to this second" } }
+            } @else if clip.state == ClipState::Recording {
+                p { "It is being recorded; reload the page when it is over." }
+            } @else {
+                p { "There are no pictures." }
+            }
+            p.note {
+                "The feed as it arrived"
+                @if let Some(codec) = &clip.codec { " (" (codec) ")" }
+                @if let Some(length) = length { ", " (length) " from " (zone.time(clip.began)) }
+                ". It holds " (self::length(clip.pre_roll)) " before the alert, of "
+                (self::length(clip.pre_roll_wanted)) " that were wanted."
+            }
+            @if !clip.missing.is_empty() {
+                p.note { strong { "What is missing: " } (clip.missing.join("; ")) "." }
+            }
+            @if clip.state == ClipState::Ready {
+                p.note {
+                    @for kept in &clip.files {
+                        @if !kept.name.ends_with(".jpg") { a href=(file(&kept.name)) download { (kept.name) } " · " }
+                    }
+                    a href=(file("manifest.json")) download { "manifest.json" } " · "
+                    a href=(file("SHA256SUMS")) download { "SHA256SUMS" }
+                }
+            }
+            ul.pictures { @for picture in pictures {
+                li { a href=(file(&picture.name)) { img loading="lazy" alt="a picture of the clip" src=(file(&picture.name)); } }
+            } }
+        }
+    }
 }
 
 fn review_list(zone: &Zone, reviews: &[Review]) -> Markup {
@@ -494,6 +545,8 @@ pub async fn health(State(app): State<App>, Visitor(session): Visitor) -> Result
         dl.facts {
             dt { "Running since" } dd { (zone.time(view.started)) }
             dt { "Recording" } dd { @if let Some(why) = &view.recording_trouble { span.badge.bad { (why) } } @else { span.badge.good { "works" } } }
+            dt { "Clips" } dd { @if let Some(why) = &view.clip_trouble { span.badge.bad { (why) } } @else { span.badge.good { "are written" } } }
+            @if let Some(free) = view.free_bytes { dt { "Room left on the disk" } dd { (gigabytes(free)) } }
             dt { "Configuration" } dd { @if view.config_trouble.is_some() { span.badge.bad { "the newest is wrong" } } @else { span.badge.good { "as loaded" } } }
             dt { "Clock" } dd { "set " (view.clock_steps) " times while running" }
             @if view.scores_lost > 0 { dt { "Scores lost" } dd { (view.scores_lost) " s" } }
@@ -532,6 +585,10 @@ pub async fn health(State(app): State<App>, Visitor(session): Visitor) -> Result
         ol.reviews { @for (at, who, what) in &log { li { (zone.time(*at)) " · " strong { (who) } " · " (what) } } }
     };
     Ok(page(&app, &session, "Health", content))
+}
+
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.1} GB", bytes as f64 / 1e9)
 }
 
 #[cfg(test)]

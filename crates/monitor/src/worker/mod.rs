@@ -4,7 +4,9 @@
 //! that it lives. What may hang (opening and closing a source) runs on threads of its own; a close
 //! that hangs ends the process, which the supervisor replaces.
 
+mod clip;
 mod pipeline;
+mod ring;
 pub mod samples;
 
 use std::collections::BTreeMap;
@@ -16,6 +18,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use uuid::Uuid;
+
+use crate::channel::clip::News;
 use crate::protocol::{self, Base64, FromWorker, ToWorker};
 use pipeline::Pipeline;
 
@@ -46,6 +51,12 @@ enum Event {
         run: u64,
         jpeg: Vec<u8>,
     },
+    Clip {
+        channel: String,
+        incident: Uuid,
+        part: u32,
+        news: News,
+    },
 }
 
 struct Worker {
@@ -53,6 +64,8 @@ struct Worker {
     events: Sender<Event>,
     open: BTreeMap<String, (u64, Pipeline)>,
     closing: Vec<(String, u64, Instant)>,
+    /// Clips that are being written.
+    clips: Vec<(Uuid, u32)>,
 }
 
 /// Obeys the supervisor at the other end of standard input and output until that one is gone.
@@ -74,7 +87,7 @@ pub fn run() -> anyhow::Result<()> {
         }
         told.send(Event::Alone).ok();
     })?;
-    let mut worker = Worker { out, events, open: BTreeMap::new(), closing: Vec::new() };
+    let mut worker = Worker { out, events, open: BTreeMap::new(), closing: Vec::new(), clips: Vec::new() };
     worker.say(&FromWorker::Ready { gstreamer: gst::version_string().into() })?;
     worker.work(&happened)
 }
@@ -101,7 +114,7 @@ impl Worker {
                 // hangs. SAFETY: ends the process at once.
                 unsafe { libc::_exit(STUCK) };
             }
-            if ending && self.closing.is_empty() {
+            if ending && self.closing.is_empty() && self.clips.is_empty() {
                 return Ok(());
             }
             if now >= next_look {
@@ -155,6 +168,31 @@ impl Worker {
                     let (events, run) = (self.events.clone(), *run);
                     pipeline.still(move |jpeg| drop(events.send(Event::Still { channel, run, jpeg })));
                 }
+            }
+            Event::Told(ToWorker::Record { channel, run, incident, part, folder }) => {
+                let events = self.events.clone();
+                let name = channel.clone();
+                let tell = move |news| {
+                    drop(events.send(Event::Clip { channel: name.clone(), incident, part, news }));
+                };
+                self.clips.push((incident, part));
+                match self.open.get(&channel).filter(|(open, _)| *open == run) {
+                    Some((_, pipeline)) => pipeline.record(clip::Order { part, folder }, tell),
+                    None => tell(News::Ended { length: 0, missing: vec!["everything: the feed is closed".into()] }),
+                }
+            }
+            Event::Told(ToWorker::StopRecording { channel, incident, part }) => {
+                if self.clips.contains(&(incident, part))
+                    && let Some((_, pipeline)) = self.open.get(&channel)
+                {
+                    pipeline.stop_recording();
+                }
+            }
+            Event::Clip { channel, incident, part, news } => {
+                if matches!(news, News::Ended { .. }) {
+                    self.clips.retain(|clip| *clip != (incident, part));
+                }
+                self.say(&FromWorker::Clip { channel, incident, part, news })?;
             }
             Event::Told(ToWorker::Exit) | Event::Alone => {}
             Event::Pipeline { channel, run, what } => {

@@ -1,7 +1,7 @@
 //! One feed: `uridecodebin ! queue ! videoconvert ! deepfakedetect mode=async ! fakesink`, watched
 //! by pad probes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -10,14 +10,19 @@ use gst_video::prelude::*;
 
 use deepfake_report::{FrameReport, message, meta};
 
+use super::clip::{self, Clip, Packet};
+use super::ring::{Ring, Unit};
+use crate::channel::clip::News;
 use crate::channel::incident::Alert;
 use crate::channel::ledger::Activity;
 use crate::channel::liveness::{Liveness, Thumb};
 use crate::config::Transport;
-use crate::protocol::{Feed, Look};
+use crate::protocol::{self, Feed, Look};
 
 /// Longer side of a still, in pixels.
 const STILL_WIDTH: i32 = 480;
+/// Reports that are kept in case of an alert, whatever their time.
+const MOST_REPORTS: usize = 4096;
 
 /// What a pipeline tells on its own account.
 pub enum Happening {
@@ -35,7 +40,19 @@ pub struct Pipeline {
 /// only.
 struct Watch {
     started: Instant,
+    keep: Option<protocol::Ring>,
     noted: Mutex<Noted>,
+}
+
+/// The feed as it arrived, in case of an alert.
+struct Kept {
+    ring: Ring<Packet>,
+    reports: VecDeque<Arc<FrameReport>>,
+    /// The decoder whose pictures are watched, once that is known.
+    decoder: Option<String>,
+    /// The decoder that the ring was filled from.
+    filled_from: Option<String>,
+    clip: Option<Clip>,
 }
 
 struct Noted {
@@ -51,6 +68,9 @@ struct Noted {
     caps: Option<gst::Caps>,
     info: Option<gst_video::VideoInfo>,
     picture: Option<gst::Buffer>,
+    /// Running time of that picture, in nanoseconds.
+    shown: Option<u64>,
+    kept: Kept,
 }
 
 /// What is known of a source that could not even be opened.
@@ -66,6 +86,30 @@ pub fn nothing_seen() -> Look {
 }
 
 impl Watch {
+    fn new(keep: Option<protocol::Ring>) -> Self {
+        let noted = Noted {
+            liveness: Liveness::new(0),
+            activity: Activity::default(),
+            scores: BTreeMap::new(),
+            newest_report: None,
+            model: None,
+            device: None,
+            trouble: Some("the model is being loaded".into()),
+            caps: None,
+            info: None,
+            picture: None,
+            shown: None,
+            kept: Kept {
+                ring: Ring::new(keep.map_or(0, |keep| keep.most_bytes)),
+                reports: VecDeque::new(),
+                decoder: None,
+                filled_from: None,
+                clip: None,
+            },
+        };
+        Self { started: Instant::now(), keep, noted: Mutex::new(noted) }
+    }
+
     fn now(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
@@ -91,14 +135,54 @@ impl Watch {
         });
         noted.liveness.buffer(now, buffer.pts().map(gst::ClockTime::nseconds), thumb);
         noted.picture = Some(buffer.clone());
+        noted.shown = running_time(pad, buffer.pts()).map(gst::ClockTime::nseconds);
+    }
+
+    /// Encoded bytes, before the decoder of this name.
+    fn encoded(&self, pad: &gst::Pad, decoder: &str, buffer: &gst::BufferRef) {
+        let Some(keep) = self.keep else { return };
+        let Some(caps) = pad.current_caps() else { return };
+        // A copy: the memory may be a slice of a larger block, or belong to a pool that runs dry.
+        let Ok(mut copy) = buffer.copy_deep() else { return };
+        {
+            let copy = copy.make_mut();
+            copy.set_pts(running_time(pad, buffer.pts()));
+            copy.set_dts(running_time(pad, buffer.dts()));
+            // In running time there is no break.
+            copy.unset_flags(gst::BufferFlags::DISCONT | gst::BufferFlags::RESYNC);
+        }
+        let Some(time) = copy.dts().or(copy.pts()) else { return };
+        let at = i64::try_from(time.mseconds()).unwrap_or(i64::MAX);
+        let key = !copy.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        let packet = Packet { buffer: copy, caps };
+        let mut noted = self.noted();
+        let noted = &mut *noted;
+        let kept = &mut noted.kept;
+        if kept.decoder.as_deref().is_some_and(|watched| watched != decoder) {
+            return;
+        }
+        if kept.filled_from.as_deref() != Some(decoder) {
+            kept.ring.clear();
+            kept.filled_from = Some(decoder.into());
+        }
+        if kept.clip.as_mut().is_some_and(|clip| !clip.packet(&packet)) {
+            kept.clip = None;
+        }
+        // Decoding may lag behind: what counts is what is shown.
+        let shown = noted.shown.and_then(|shown| i64::try_from(shown / 1_000_000).ok()).unwrap_or(at).min(at);
+        let bytes = packet.buffer.size();
+        kept.ring.push(Unit { at, key, bytes, item: packet }, shown - keep.milliseconds);
     }
 
     /// The report on a picture, after the analysis. Between two analyses it is the same one again.
-    fn report(&self, report: &FrameReport) {
+    fn report(&self, report: FrameReport) {
         let mut noted = self.noted();
+        let noted = &mut *noted;
         if noted.newest_report.replace(report.pts) == Some(report.pts) {
             return;
         }
+        let report = Arc::new(report);
+        self.keep_report(noted, &report);
         noted.trouble = None;
         noted.model = Some(report.model.clone());
         noted.device = Some(report.device.clone());
@@ -121,6 +205,35 @@ impl Watch {
             }
         }
     }
+
+    fn keep_report(&self, noted: &mut Noted, report: &Arc<FrameReport>) {
+        let Some(keep) = self.keep else { return };
+        let time = |report: &FrameReport| report.running_time.unwrap_or(report.pts);
+        let oldest = time(report).saturating_sub(u64::try_from(keep.milliseconds).unwrap_or(0) * 2_000_000);
+        let reports = &mut noted.kept.reports;
+        reports.push_back(report.clone());
+        while reports.len() > MOST_REPORTS || reports.front().is_some_and(|first| time(first) < oldest) {
+            reports.pop_front();
+        }
+        let Some(clip) = &mut noted.kept.clip else { return };
+        clip.report(report);
+        let score = report.faces.iter().filter_map(|face| face.score).reduce(f64::max);
+        let (Some(score), Some(shown), Some(buffer), Some(caps)) = (score, noted.shown, &noted.picture, &noted.caps)
+        else {
+            return;
+        };
+        if clip.wants_picture(score, shown) {
+            clip.picture(gst::Sample::builder().buffer(buffer).caps(caps).build(), shown);
+        }
+    }
+}
+
+/// When that time of the stream is played, since the pipeline runs. Times may lie a little outside
+/// of their segment, as those of pictures that are decoded early do.
+fn running_time(pad: &gst::Pad, time: Option<gst::ClockTime>) -> Option<gst::ClockTime> {
+    let segment = pad.sticky_event::<gst::event::Segment>(0)?;
+    let time = segment.segment().downcast_ref::<gst::ClockTime>()?.to_running_time_full(time?)?;
+    Some(time.positive().unwrap_or(gst::ClockTime::ZERO))
 }
 
 impl Pipeline {
@@ -152,38 +265,32 @@ impl Pipeline {
         sink.set_property("sync", ["file", "http", "https"].contains(&scheme.as_str()));
         sink.set_property("async", feed.looped);
 
+        let watch = Arc::new(Watch::new(feed.ring));
         pipeline.add(&source)?;
         set_source_up(&source, feed);
+        if feed.ring.is_some() {
+            watch_decoders(&source, &watch);
+        }
         let entry = pad(&queue, "sink")?;
         let chain = [queue, convert, detect.clone(), sink];
+        let noting = watch.clone();
         source.connect_pad_added(move |source, pad| {
             let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
             let video = caps.iter().any(|of| of.name().starts_with("video/x-raw"));
             // The first picture is watched; more of them, as of several programmes in one stream,
             // are not.
-            if video
-                && !entry.is_linked()
-                && let Err(error) = join(source, &chain, pad, &entry)
-            {
-                gst::element_error!(source, gst::CoreError::Negotiation, ("the picture cannot be watched: {error}"));
+            if video && !entry.is_linked() {
+                noting.noted().kept.decoder = decoder_of(pad);
+                if let Err(error) = join(source, &chain, pad, &entry) {
+                    gst::element_error!(
+                        source,
+                        gst::CoreError::Negotiation,
+                        ("the picture cannot be watched: {error}")
+                    );
+                }
             }
         });
 
-        let watch = Arc::new(Watch {
-            started: Instant::now(),
-            noted: Mutex::new(Noted {
-                liveness: Liveness::new(0),
-                activity: Activity::default(),
-                scores: BTreeMap::new(),
-                newest_report: None,
-                model: None,
-                device: None,
-                trouble: Some("the model is being loaded".into()),
-                caps: None,
-                info: None,
-                picture: None,
-            }),
-        });
         let noting = watch.clone();
         pad(&detect, "sink")?.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
             if let Some(buffer) = info.buffer() {
@@ -194,7 +301,7 @@ impl Pipeline {
         let noting = watch.clone();
         pad(&detect, "src")?.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
             if let Some(report) = info.buffer().and_then(|buffer| meta::read(buffer)) {
-                noting.report(&report);
+                noting.report(report);
             }
             gst::PadProbeReturn::Ok
         });
@@ -243,20 +350,64 @@ impl Pipeline {
             .field("height", ((f64::from(height) * scale) as i32).max(16))
             .build();
         let convert = move || {
-            let timeout = gst::ClockTime::from_seconds(2);
-            if let Ok(jpeg) = gst_video::convert_sample(&sample, &caps, Some(timeout))
-                && let Some(map) = jpeg.buffer().and_then(|buffer| buffer.map_readable().ok())
-            {
-                done(map.to_vec());
+            if let Some(jpeg) = clip::jpeg(&sample, &caps) {
+                done(jpeg);
             }
         };
         std::thread::Builder::new().name("still".into()).spawn(convert).ok();
+    }
+
+    /// Starts a clip with what is in memory. `tell` is called from other threads, and last with
+    /// [`News::Ended`].
+    pub fn record(&self, order: clip::Order, tell: impl Fn(News) + Send + 'static) {
+        let refuse = |why: &str| News::Ended { length: 0, missing: vec![why.into()] };
+        let mut noted = self.watch.noted();
+        let noted = &mut *noted;
+        let Some(keep) = self.watch.keep else { return tell(refuse("everything: clips are switched off")) };
+        let kept = &mut noted.kept;
+        if kept.filled_from.is_none() && noted.picture.is_some() {
+            return tell(refuse("everything: the feed is not encoded, so there are no bytes to keep"));
+        }
+        let shown = noted.shown.unwrap_or(0);
+        let wanted = i64::try_from(shown / 1_000_000).unwrap_or(0) - keep.milliseconds;
+        let newest = kept.ring.units().last().map(|unit| unit.item.caps.clone());
+        let mut missing: Vec<String> = kept.ring.missing(wanted).into_iter().collect();
+        let mut packets: Vec<Packet> = Vec::new();
+        for unit in kept.ring.units() {
+            if newest.as_ref() == Some(&unit.item.caps) {
+                packets.push(unit.item.clone());
+            } else if packets.is_empty() && missing.is_empty() {
+                missing.push("some of the pre-roll: the feed changed its format".into());
+            }
+        }
+        let reports = kept.reports.iter().cloned().collect();
+        // Without a thread the error is told; the feed is not disturbed.
+        let tell = Arc::new(Mutex::new(tell));
+        let telling = tell.clone();
+        let telling = move |news| telling.lock().unwrap_or_else(PoisonError::into_inner)(news);
+        match Clip::start(clip::Start { order, packets, reports, shown, missing }, telling) {
+            Ok(clip) => kept.clip = Some(clip),
+            Err(error) => {
+                let tell = tell.lock().unwrap_or_else(PoisonError::into_inner);
+                tell(refuse(&format!("everything: no thread to write with: {error}")));
+            }
+        }
+    }
+
+    /// Ends the clip that is being written.
+    pub fn stop_recording(&self) {
+        if let Some(clip) = self.watch.noted().kept.clip.take() {
+            clip.end(None);
+        }
     }
 
     /// Stops everything. May hang where the other end of a connection is gone.
     pub fn close(self) {
         if let Some(bus) = self.pipeline.bus() {
             bus.unset_sync_handler();
+        }
+        if let Some(clip) = self.watch.noted().kept.clip.take() {
+            clip.end(Some("the end: the feed was closed".into()));
         }
         self.pipeline.set_state(gst::State::Null).ok();
     }
@@ -284,6 +435,41 @@ fn join(
     gst::Element::link_many(chain)?;
     chain.iter().rev().try_for_each(|element| element.sync_state_with_parent())?;
     picture.link(entry).map(drop).map_err(|error| gst::glib::bool_error!("{error}"))
+}
+
+/// Notes what goes into each decoder of the source.
+fn watch_decoders(source: &gst::Element, watch: &Arc<Watch>) {
+    let Some(source) = source.downcast_ref::<gst::Bin>() else { return };
+    let watch = Arc::downgrade(watch);
+    source.connect_deep_element_added(move |_, _, element| {
+        let class = element.factory().and_then(|factory| factory.metadata(gst::ELEMENT_METADATA_KLASS).map(Into::into));
+        let class: String = class.unwrap_or_default();
+        let decodes = class.contains("Decoder") && (class.contains("Video") || class.contains("Image"));
+        let Some(sink) = element.static_pad("sink").filter(|_| decodes) else { return };
+        let (watch, name) = (watch.clone(), element.name());
+        let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
+        sink.add_probe(mask, move |pad, info| {
+            if let Some(watch) = watch.upgrade() {
+                match &info.data {
+                    Some(gst::PadProbeData::Buffer(buffer)) => watch.encoded(pad, &name, buffer),
+                    Some(gst::PadProbeData::BufferList(list)) => {
+                        list.iter().for_each(|buffer| watch.encoded(pad, &name, buffer));
+                    }
+                    _ => {}
+                }
+            }
+            gst::PadProbeReturn::Ok
+        });
+    });
+}
+
+/// The element that makes what comes out of `pad`, through the bins around it.
+fn decoder_of(pad: &gst::Pad) -> Option<String> {
+    let mut pad = pad.clone();
+    while let Some(inner) = pad.downcast_ref::<gst::GhostPad>().and_then(|ghost| ghost.target()) {
+        pad = inner;
+    }
+    pad.parent_element().map(|element| element.name().into())
 }
 
 fn set_source_up(source: &gst::Element, feed: &Feed) {

@@ -24,8 +24,8 @@ make_clip() {
     "$TARGET_DIR/release/xtask" manipulate "$@" "$source" "$file.part"
     mv "$file.part" "$file"
 }
-make_clip real --as-is
-make_clip manipulated
+make_clip real as-is
+make_clip manipulated swap
 
 cat >"$out/monitor.toml" <<END
 [server]

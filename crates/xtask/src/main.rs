@@ -9,7 +9,8 @@ usage: cargo xtask TOOL…
 
   document [--check]               writes the parts of README.md and docs/ that come from the code;
                                    with --check it changes nothing and fails where they are not current
-  manipulate [--as-is] IN OUT.mp4  makes the demo's second clip: each face replaced by a changed copy of itself
+  manipulate KIND IN OUT.mp4       makes a clip of the demo: each face changed as by a swap, mouth (lip-sync) or generated head,
+                                   or as-is: untouched, through the same encoder
   window-boxes FRAMES CLIP…        compares boxes found in windows with those found in the whole picture";
 
 fn main() -> anyhow::Result<()> {
@@ -18,8 +19,16 @@ fn main() -> anyhow::Result<()> {
     match &arguments[..] {
         ["document"] => document::run(false),
         ["document", "--check"] => document::run(true),
-        ["manipulate", "--as-is", input, output] => manipulate::run(input.as_ref(), output.as_ref(), true),
-        ["manipulate", input, output] => manipulate::run(input.as_ref(), output.as_ref(), false),
+        ["manipulate", kind, input, output] => {
+            let look = match *kind {
+                "as-is" => None,
+                "swap" => Some(&manipulate::SWAP),
+                "mouth" => Some(&manipulate::MOUTH),
+                "generated" => Some(&manipulate::GENERATED),
+                _ => anyhow::bail!("manipulate {kind}: must be as-is, swap, mouth or generated"),
+            };
+            manipulate::run(input.as_ref(), output.as_ref(), look)
+        }
         ["window-boxes", frames, clips @ ..] => window_boxes::run(frames.parse()?, clips),
         _ => anyhow::bail!("{USAGE}"),
     }

@@ -1,17 +1,23 @@
-//! Makes the demo's second clip: every face of IN is replaced by a changed copy of itself.
+//! Makes the demo's manipulated clips: every face of IN is replaced, in part or whole, by a changed copy of itself.
 //!
 //!     filesrc ! decodebin ! RGB ! appsink → find, follow, blend → appsrc ! x264enc ! mp4mux ! filesink
 //!
-//!     cargo xtask manipulate IN OUT.mp4            # the manipulated clip
-//!     cargo xtask manipulate --as-is IN OUT.mp4    # the same clip untouched, through the same decoder and encoder
+//!     cargo xtask manipulate swap IN OUT.mp4        # inner face: another colour, resolution, sharpness, and a seam
+//!     cargo xtask manipulate mouth IN OUT.mp4       # mouth and chin only: lips that move by themselves, redrawn coarsely
+//!     cargo xtask manipulate generated IN OUT.mp4   # the whole head, redrawn by a generator's last steps
+//!     cargo xtask manipulate as-is IN OUT.mp4       # untouched, through the same decoder and encoder
 //!
 //! A face swap leaves three things behind: skin of another colour, a patch of another resolution
 //! and sharpness, and a seam that does not quite follow the head. Here the same three are made on
 //! purpose, from the person's own face, as in K. Shiohara and T. Yamasaki, "Detecting Deepfakes
-//! with Self-Blended Images" (arXiv 2204.08376). This is a stand-in made for a demo, and no swap to
-//! another person: how well real ones are found is measured with `deepfake evaluate`.
+//! with Self-Blended Images" (arXiv 2204.08376). Lip-sync programs redraw the lower face at some
+//! 96 pixels a face (K R Prajwal et al., Wav2Lip, arXiv 2008.10010). Generators decode a small
+//! picture: fine texture is lost and drawn anew, everywhere and without a seam; no decoder of one
+//! may be passed on here, so that the same loss is made by smoothing and enlarging. All three are
+//! stand-ins made for a demo, and no forgeries of another person: how well real ones are found is
+//! measured with `deepfake evaluate`. No model was trained or tuned on any of them.
 //!
-//! The two clips differ in nothing else, so that a verdict cannot come from the encoder. The same
+//! The clips differ in nothing else, so that a verdict cannot come from the encoder. The same
 //! input gives the same pictures every time.
 
 use std::path::Path;
@@ -27,9 +33,10 @@ use opencv::core::{self, Mat, Point2f, Scalar, Size, Vector};
 use opencv::imgproc;
 use opencv::prelude::*;
 
-pub fn run(input: &Path, output: &Path, as_is: bool) -> anyhow::Result<()> {
+/// `look`: `None` for the untouched clip.
+pub fn run(input: &Path, output: &Path, look: Option<&'static Look>) -> anyhow::Result<()> {
     gst::init()?;
-    let mut blender = if as_is { None } else { Some(Blender::new()?) };
+    let mut blender = look.map(Blender::new).transpose()?;
 
     let source = gst::parse::launch(
         "filesrc name=file ! decodebin ! videoconvert ! video/x-raw,format=RGB ! appsink name=out sync=false max-buffers=4",
@@ -95,27 +102,92 @@ fn finish(pipeline: &gst::Bin) -> anyhow::Result<()> {
 const DETECTION_WIDTH: i32 = 320;
 const DETECTION_THRESHOLD: f32 = 0.5;
 
-/// What the "other" face looks like, the same through the whole clip as a generator's output would
-/// be.
-mod look {
-    /// Gain of red, green and blue, and what is added, of 255.
-    pub const GAIN: [f32; 3] = [1.07, 0.98, 0.93];
-    pub const OFFSET: f32 = 4.0;
-    /// Pixels between the eyes in the face before it is pasted: a generator's resolution.
-    pub const EYE_DISTANCE: f32 = 26.0;
-    /// How much the enlarged face is sharpened, 0 = not.
-    pub const SHARPENING: f64 = 0.8;
-    pub const SCALE: f32 = 1.05;
-    pub const ROTATION_DEGREES: f32 = 1.5;
-    /// Share of the pasted face at the middle of the mask.
-    pub const OPACITY: f32 = 0.95;
-    /// Width of the seam, of the distance between the eyes.
-    pub const SEAM: f64 = 0.10;
-    /// How far the pasted face is off from frame to frame, of the distance between the eyes.
-    pub const JITTER: f32 = 0.02;
+/// What is replaced.
+#[derive(Clone, Copy, PartialEq)]
+enum Region {
+    /// From the brows to the chin.
+    Face,
+    /// Mouth and chin.
+    Mouth,
+    /// Hair and neck too.
+    Head,
 }
 
+/// What the "other" face looks like, the same through the whole clip as a generator's output would
+/// be. Lengths are in units of the distance between the eyes.
+pub struct Look {
+    region: Region,
+    /// Gain of red, green and blue, and what is added, of 255.
+    gain: [f32; 3],
+    offset: f32,
+    /// Pixels between the eyes in the face before it is pasted: a generator's resolution.
+    eye_distance: f32,
+    /// Strength of an edge-preserving filter that takes fine texture away, of 255; 0: none.
+    smoothing: f64,
+    /// How much the enlarged face is sharpened; 0: not.
+    sharpening: f64,
+    scale: f32,
+    rotation_degrees: f32,
+    /// By how much the mouth opens and closes by itself, of its height, and how often a second.
+    speech: (f32, f32),
+    /// Share of the pasted face at the middle of the mask.
+    opacity: f32,
+    /// Width of the seam.
+    seam: f64,
+    /// How far the pasted face is off from frame to frame.
+    jitter: f32,
+}
+
+/// A face swap.
+pub const SWAP: Look = Look {
+    region: Region::Face,
+    gain: [1.07, 0.98, 0.93],
+    offset: 4.0,
+    eye_distance: 26.0,
+    smoothing: 0.0,
+    sharpening: 0.8,
+    scale: 1.05,
+    rotation_degrees: 1.5,
+    speech: (0.0, 0.0),
+    opacity: 0.95,
+    seam: 0.10,
+    jitter: 0.02,
+};
+
+/// Lip-sync.
+pub const MOUTH: Look = Look {
+    region: Region::Mouth,
+    gain: [1.01, 1.0, 0.99],
+    offset: 1.0,
+    eye_distance: 34.0,
+    smoothing: 12.0,
+    sharpening: 0.5,
+    scale: 1.0,
+    rotation_degrees: 0.0,
+    speech: (0.25, 3.5),
+    opacity: 1.0,
+    seam: 0.16,
+    jitter: 0.01,
+};
+
+/// A head that a generator has redrawn.
+pub const GENERATED: Look = Look {
+    region: Region::Head,
+    gain: [1.0, 1.0, 1.0],
+    offset: 0.0,
+    eye_distance: 40.0,
+    smoothing: 20.0,
+    sharpening: 1.0,
+    scale: 1.0,
+    rotation_degrees: 0.0,
+    speech: (0.0, 0.0),
+    opacity: 1.0,
+    seam: 0.35,
+    jitter: 0.006,
+};
+
 struct Blender {
+    look: &'static Look,
     detector: FaceDetector,
     tracker: Tracker,
     random: Random,
@@ -124,9 +196,10 @@ struct Blender {
 }
 
 impl Blender {
-    fn new() -> anyhow::Result<Self> {
+    fn new(look: &'static Look) -> anyhow::Result<Self> {
         let file = places::find_detector("centerface.onnx")?;
         Ok(Self {
+            look,
             // One thread gives the same clip on every run.
             detector: FaceDetector::load(&file, &SessionOptions { threads: 1, ..SessionOptions::default() })?,
             tracker: Tracker::new(TrackerSettings::default()),
@@ -179,15 +252,16 @@ impl Blender {
             .collect();
         for landmarks in landmarks {
             let off = Point { x: self.random.around_zero(), y: self.random.around_zero() };
-            self.blended += u64::from(blend_face(&mut picture, &landmarks, off)?);
+            let seconds = gst::ClockTime::from_nseconds(pts).seconds_f32();
+            self.blended += u64::from(blend_face(&mut picture, self.look, &landmarks, off, seconds)?);
         }
         Ok(())
     }
 }
 
-/// Replaces the inner face. `off` is where the pasted face sits wrongly, -1..1 of [`look::JITTER`].
+/// Replaces the look's region. `off` is where the pasted face sits wrongly, -1..1 of the jitter.
 /// False if the face is too small or too near the frame's edge.
-fn blend_face(picture: &mut Mat, landmarks: &Landmarks, off: Point) -> anyhow::Result<bool> {
+fn blend_face(picture: &mut Mat, look: &Look, landmarks: &Landmarks, off: Point, seconds: f32) -> anyhow::Result<bool> {
     let [left_eye, right_eye, _, left_mouth, right_mouth] = *landmarks;
     let middle = |a: Point, b: Point| Point { x: (a.x + b.x) / 2.0, y: (a.y + b.y) / 2.0 };
     let distance = |a: Point, b: Point| (a.x - b.x).hypot(a.y - b.y);
@@ -204,18 +278,26 @@ fn blend_face(picture: &mut Mat, landmarks: &Landmarks, off: Point) -> anyhow::R
     if half < 8 || part.area() * 2 < wanted.area() {
         return Ok(false);
     }
-    let local = Point2f::new(center.x - part.x as f32, center.y - part.y as f32);
+    let local = |point: Point| Point2f::new(point.x - part.x as f32, point.y - part.y as f32);
     let original = picture.roi(part)?.try_clone()?;
 
-    let pasted = other_face(&original, local, unit, off)?;
-    let mask = mask(&original, local, (across, down), (eyes, mouth), unit)?;
+    let (extent, often) = look.speech;
+    let opening = 1.0 + extent * (std::f32::consts::TAU * often * seconds).sin();
+    let pasted = other_face(&original, look, local(center), (local(mouth), opening), unit, off)?;
+    let (middle, axes) = match look.region {
+        Region::Face => (local(center), ((across * 0.95).max(unit * 0.5), down * 1.25)),
+        Region::Mouth => (local(mouth), (across.max(unit * 0.6) * 0.7, down * 0.6)),
+        Region::Head => (local(center), (unit * 1.45, unit * 1.9)),
+    };
+    let angle = (mouth.y - eyes.y).atan2(mouth.x - eyes.x).to_degrees() - 90.0;
+    let mask = mask(&original, middle, axes, angle, f64::from(unit) * look.seam)?;
 
     let mut target = picture.roi_mut(part)?;
     for row in 0..part.height {
         let (pasted, mask) = (pasted.at_row::<core::Vec3b>(row)?, mask.at_row::<f32>(row)?);
         let target = target.at_row_mut::<core::Vec3b>(row)?;
         for ((target, pasted), share) in target.iter_mut().zip(pasted).zip(mask) {
-            let share = share * look::OPACITY;
+            let share = share * look.opacity;
             for channel in 0..3 {
                 let mixed = f32::from(pasted[channel]) * share + f32::from(target[channel]) * (1.0 - share);
                 target[channel] = mixed.round() as u8;
@@ -226,13 +308,24 @@ fn blend_face(picture: &mut Mat, landmarks: &Landmarks, off: Point) -> anyhow::R
 }
 
 /// The face as a generator would have made it: moved a little, of low resolution, sharpened, in
-/// another colour.
-fn other_face(original: &Mat, center: Point2f, unit: f32, off: Point) -> anyhow::Result<Mat> {
+/// another colour. `mouth`: its middle, and the factor by which it is higher.
+fn other_face(
+    original: &Mat,
+    look: &Look,
+    center: Point2f,
+    mouth: (Point2f, f32),
+    unit: f32,
+    off: Point,
+) -> anyhow::Result<Mat> {
     let mut moved = Mat::default();
-    let mut affine =
-        imgproc::get_rotation_matrix_2d(center, f64::from(look::ROTATION_DEGREES), f64::from(look::SCALE))?;
-    *affine.at_2d_mut::<f64>(0, 2)? += f64::from(off.x * look::JITTER * unit);
-    *affine.at_2d_mut::<f64>(1, 2)? += f64::from(off.y * look::JITTER * unit);
+    let mut affine = imgproc::get_rotation_matrix_2d(center, f64::from(look.rotation_degrees), f64::from(look.scale))?;
+    *affine.at_2d_mut::<f64>(0, 2)? += f64::from(off.x * look.jitter * unit);
+    *affine.at_2d_mut::<f64>(1, 2)? += f64::from(off.y * look.jitter * unit);
+    let (place, opening) = (f64::from(mouth.0.y), f64::from(mouth.1));
+    for column in 0..3 {
+        *affine.at_2d_mut::<f64>(1, column)? *= opening;
+    }
+    *affine.at_2d_mut::<f64>(1, 2)? += place * (1.0 - opening);
     imgproc::warp_affine(
         original,
         &mut moved,
@@ -243,42 +336,38 @@ fn other_face(original: &Mat, center: Point2f, unit: f32, off: Point) -> anyhow:
         Scalar::default(),
     )?;
 
-    let shrink = f64::from(look::EYE_DISTANCE / unit).min(1.0);
+    let shrink = f64::from(look.eye_distance / unit).min(1.0);
     let (mut small, mut large) = (Mat::default(), Mat::default());
     imgproc::resize(&moved, &mut small, Size::default(), shrink, shrink, imgproc::INTER_AREA)?;
+    if look.smoothing > 0.0 {
+        let rough = small.try_clone()?;
+        imgproc::bilateral_filter_def(&rough, &mut small, 5, look.smoothing, 2.0)?;
+    }
     imgproc::resize(&small, &mut large, original.size()?, 0.0, 0.0, imgproc::INTER_CUBIC)?;
 
     let (mut soft, mut sharp) = (Mat::default(), Mat::default());
     let sigma = f64::from(unit) / 20.0;
     imgproc::gaussian_blur_def(&large, &mut soft, Size::default(), sigma)?;
-    core::add_weighted_def(&large, 1.0 + look::SHARPENING, &soft, -look::SHARPENING, 0.0, &mut sharp)?;
+    core::add_weighted_def(&large, 1.0 + look.sharpening, &soft, -look.sharpening, 0.0, &mut sharp)?;
 
     for row in 0..sharp.rows() {
         for pixel in sharp.at_row_mut::<core::Vec3b>(row)? {
-            for (value, gain) in pixel.iter_mut().zip(look::GAIN) {
-                *value = (f32::from(*value) * gain + look::OFFSET).round().clamp(0.0, 255.0) as u8;
+            for (value, gain) in pixel.iter_mut().zip(look.gain) {
+                *value = (f32::from(*value) * gain + look.offset).round().clamp(0.0, 255.0) as u8;
             }
         }
     }
     Ok(sharp)
 }
 
-/// How much of the pasted face shows at each pixel, 0..1: an ellipse from the brows to the chin
-/// with a soft seam.
-fn mask(
-    original: &Mat,
-    center: Point2f,
-    (across, down): (f32, f32),
-    (eyes, mouth): (Point, Point),
-    unit: f32,
-) -> anyhow::Result<Mat> {
-    let angle = (mouth.y - eyes.y).atan2(mouth.x - eyes.x).to_degrees() - 90.0;
-    let axes = Size::new((across * 0.95).max(unit * 0.5) as i32, (down * 1.25) as i32);
+/// How much of the pasted face shows at each pixel, 0..1: an ellipse with a soft seam. `axes` across and down the face.
+fn mask(original: &Mat, center: Point2f, axes: (f32, f32), angle_degrees: f32, seam: f64) -> anyhow::Result<Mat> {
+    let axes = Size::new(axes.0 as i32, axes.1 as i32);
     let mut outline = Vector::<core::Point>::new();
     imgproc::ellipse_2_poly(
         core::Point::new(center.x as i32, center.y as i32),
         axes,
-        angle as i32,
+        angle_degrees as i32,
         0,
         360,
         4,
@@ -287,7 +376,7 @@ fn mask(
     let mut hard = Mat::new_size_with_default(original.size()?, core::CV_32F, Scalar::default())?;
     imgproc::fill_convex_poly_def(&mut hard, &outline, Scalar::all(1.0))?;
     let mut soft = Mat::default();
-    imgproc::gaussian_blur_def(&hard, &mut soft, Size::default(), f64::from(unit) * look::SEAM)?;
+    imgproc::gaussian_blur_def(&hard, &mut soft, Size::default(), seam)?;
     Ok(soft)
 }
 

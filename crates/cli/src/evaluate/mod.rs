@@ -10,10 +10,12 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
 use deepfake_engine::inference::{DeviceRequest, ModelPackage, SessionOptions, places};
+use deepfake_report::alert::{Action, AlertWatch};
 use deepfake_report::{FrameReport, Reason, State, meta};
 use gst::prelude::*;
 use gstdeepfake::elements::frame;
@@ -129,6 +131,10 @@ pub struct Outcome {
     /// Seconds of the stream from the first report of the highest face to its first score, and to its first verdict, fake or authentic.
     pub scored_after: Option<f64>,
     pub decided_after: Option<f64>,
+    /// Alerts that the clip would raise in a live pipeline, by the rule and the defaults of `deepfakedetect`.
+    pub alerts: usize,
+    /// Length of the clip.
+    pub seconds: f64,
     /// The clip could not be read to its end.
     #[serde(skip)]
     pub failed: bool,
@@ -146,6 +152,8 @@ impl Outcome {
             face_size: 0.0,
             scored_after: None,
             decided_after: None,
+            alerts: 0,
+            seconds: 0.0,
             failed: true,
         }
     }
@@ -378,10 +386,10 @@ impl Scorer {
         let worse = self.setup.degradation.as_ref().map(Degradation::element).transpose()?;
         let middle: Vec<_> = worse.into_iter().chain([self.setup.detector.element()?]).collect();
         let mut decoder = Decoder::open(path, &frame::caps(), &middle)?;
-        let mut tally = Tally::default();
+        let mut tally = Tally { fake_threshold: self.fake, ..Tally::default() };
         while let Some(sample) = decoder.next()? {
             if let Some(report) = sample.buffer().and_then(meta::read) {
-                tally.add(&report);
+                tally.add(report);
             }
         }
         Ok(tally.outcome(self.fake, self.authentic))
@@ -394,6 +402,12 @@ struct Tally {
     tracks: BTreeMap<u32, Track>,
     rejected: BTreeMap<&'static str, usize>,
     frames: usize,
+    /// From which alerts count.
+    fake_threshold: f64,
+    watch: AlertWatch,
+    alerts: usize,
+    /// Times of the first and the newest report, ns.
+    span: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -420,8 +434,13 @@ impl Track {
 }
 
 impl Tally {
-    fn add(&mut self, report: &FrameReport) {
+    fn add(&mut self, report: FrameReport) {
         self.frames += 1;
+        let (first, _) = self.span.unwrap_or((report.time(), 0));
+        self.span = Some((first, report.time()));
+        let report = Arc::new(report);
+        let alerts = self.watch.update(&report, self.fake_threshold);
+        self.alerts += alerts.iter().filter(|alert| alert.action == Action::Raised).count();
         for face in &report.faces {
             let track = self.tracks.entry(face.track_id).or_default();
             track.fullest = track.fullest.max(face.window_fill);
@@ -443,6 +462,11 @@ impl Tally {
     }
 
     fn outcome(&self, fake: f64, authentic: f64) -> Outcome {
+        let seconds = self.span.map_or(0.0, |(first, last)| last.saturating_sub(first) as f64 / 1e9);
+        Outcome { alerts: self.alerts, seconds, ..self.verdict(fake, authentic) }
+    }
+
+    fn verdict(&self, fake: f64, authentic: f64) -> Outcome {
         let mean = |logits: &BTreeMap<u64, f64>| {
             (!logits.is_empty()).then(|| logits.values().sum::<f64>() / logits.len() as f64)
         };
@@ -467,6 +491,7 @@ impl Tally {
                 scored_after: track.seconds_to(track.scored),
                 decided_after: track.seconds_to(track.decided),
                 failed: false,
+                ..Outcome::failed(String::new())
             };
         }
         let (state, reason) = if self.frames == 0 {
@@ -510,7 +535,7 @@ mod tests {
     fn tally(frames: Vec<Vec<FaceReport>>) -> Outcome {
         let mut tally = Tally::default();
         for (index, faces) in frames.into_iter().enumerate() {
-            tally.add(&FrameReport::new(index as u64 * 1_000_000_000, "m@1", "cpu", faces));
+            tally.add(FrameReport::new(index as u64 * 1_000_000_000, "m@1", "cpu", faces));
         }
         tally.outcome(0.7, 0.3)
     }
@@ -557,6 +582,24 @@ mod tests {
         // A report a second.
         assert_eq!((outcome.scored_after, outcome.decided_after), (Some(1.0), Some(3.0)));
         assert_eq!(tally(vec![vec![state(State::Uncertain, Some(0.6))]]).decided_after, None);
+    }
+
+    #[test]
+    fn alerts_are_those_of_a_live_pipeline() {
+        // Ten crops a second, of which a face looks fake for so many.
+        let alerts = |fake_crops: u64| {
+            let mut tally = Tally { fake_threshold: 0.7, ..Tally::default() };
+            for crop in 0..100 {
+                let score = if crop < fake_crops { 0.95 } else { 0.05 };
+                let time = crop * 100_000_000;
+                let seen = with(face(1, time, Some(score)), |face| face.window_fill = face.window_size);
+                tally.add(FrameReport::new(time, "m@1", "cpu", vec![seen]));
+            }
+            let outcome = tally.outcome(0.7, 0.3);
+            assert!((outcome.seconds - 9.9).abs() < 1e-9);
+            outcome.alerts
+        };
+        assert_eq!([alerts(0), alerts(10), alerts(60)], [0, 0, 1]);
     }
 
     #[test]

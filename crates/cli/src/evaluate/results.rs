@@ -30,8 +30,42 @@ struct Figures<'a> {
     all: Metrics,
     /// Clips between the two thresholds.
     uncertain: usize,
+    /// What all clips, played one after the other into a live pipeline, would have raised.
+    alerts: Alerts,
     by: By<'a>,
     notes: &'static str,
+}
+
+#[derive(Serialize)]
+struct Alerts {
+    real: Raised,
+    fake: Raised,
+}
+
+/// Alerts of the clips of one class.
+#[derive(Serialize)]
+struct Raised {
+    hours: f64,
+    alerts: usize,
+    /// `None` without a clip.
+    per_hour: Option<f64>,
+    /// Share of the clips that raised at least one.
+    clips: Option<f64>,
+}
+
+impl Raised {
+    fn of(rows: &[Row], label: Label) -> Self {
+        let outcomes = rows.iter().filter(|(clip, _)| clip.label == label).map(|(_, outcome)| *outcome);
+        let (mut count, mut raised, mut alerts, mut hours) = (0, 0usize, 0, 0.0);
+        for outcome in outcomes {
+            count += 1;
+            raised += usize::from(outcome.alerts > 0);
+            alerts += outcome.alerts;
+            hours += outcome.seconds / 3600.0;
+        }
+        let share = |part: f64, whole: f64| (whole > 0.0).then(|| part / whole);
+        Self { hours, alerts, per_hour: share(alerts as f64, hours), clips: share(raised as f64, count as f64) }
+    }
 }
 
 #[derive(Serialize)]
@@ -43,7 +77,7 @@ struct By<'a> {
 const NOTES: &str = "Positive is fake. Clips without a score (abstained) are part of no other figure. auc_low and auc_high: \
     95 % interval, percentiles of 2000 bootstrap draws over groups, fixed seed. threshold: the model package's \
     fake_threshold. by.method: fakes of the method against real clips of the datasets it occurs in, or against all \
-    real clips where those have none. A score is evidence, not proof.";
+    real clips where those have none. alerts: by the rule and the defaults of deepfakedetect, each clip a shot of its own. A score is evidence, not proof.";
 
 /// Writes everything into `out`. Returns the table and what was written, in words.
 pub fn write(out: &Path, rows: &[Row], package: &ModelPackage) -> Result<String> {
@@ -129,6 +163,7 @@ fn figures<'a>(rows: &[Row<'a>], package: &ModelPackage) -> Figures<'a> {
         model: package.full_name(),
         all: of(&|_| true),
         uncertain: rows.iter().filter(|(_, outcome)| outcome.state == Some(State::Uncertain)).count(),
+        alerts: Alerts { real: Raised::of(rows, Label::Real), fake: Raised::of(rows, Label::Fake) },
         by: By { dataset, method },
         notes: NOTES,
     }
@@ -172,6 +207,15 @@ fn table(figures: &Figures, rows: &[Row]) -> String {
         }
     }
     text += &format!("\n{} clip(s) between the thresholds (\"uncertain\")\n", figures.uncertain);
+    let Alerts { real, fake } = &figures.alerts;
+    let share = |clips: Option<f64>| clips.map_or("–".into(), |clips| format!("{:.0} %", 100.0 * clips));
+    text += &format!(
+        "alerts in a live pipeline: {} in {:.2} h of real clips ({} an hour); {} of the fake clips raise one\n",
+        real.alerts,
+        real.hours,
+        real.per_hour.map_or("–".into(), |alerts| format!("{alerts:.1}")),
+        share(fake.clips)
+    );
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     for (_, outcome) in rows.iter().filter(|(_, outcome)| outcome.score.is_none()) {
         *reasons.entry(&outcome.reason).or_default() += 1;

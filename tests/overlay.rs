@@ -130,6 +130,29 @@ fn assert_color(found: [u8; 3], expected: [u8; 3], tolerance: u8) {
     assert!(near, "found {found:?}, expected {expected:?} ± {tolerance}");
 }
 
+#[test]
+fn what_looks_changed_is_veiled_on_suspected_faces_where_asked_for() {
+    let info = info(VideoFormat::I420, 320, 240);
+    let veiled = |state: State, shown: bool| {
+        let mut harness = blending(&info);
+        let element = harness.element().unwrap();
+        for name in ["show-box", "show-label", "show-window", "show-history"] {
+            element.set_property(name, false);
+        }
+        element.set_property("show-where", shown);
+        // The lower half of the box.
+        let heat = Some(vec![vec![0.0, 0.0], vec![0.0, 0.0], vec![1.0, 1.0], vec![1.0, 1.0]]);
+        let face = with(face(state), |face| face.heat = heat);
+        changed(&harness.push_and_pull(reported(&info, 0, vec![face])).unwrap(), &info)
+    };
+    assert_eq!(veiled(State::Fake, false), []);
+    assert_eq!(veiled(State::Authentic, true), []);
+    let pixels = veiled(State::Fake, true);
+    // The box is from (80, 60) to (240, 180).
+    assert!(pixels.iter().all(|(x, y)| (80..240).contains(x) && (90..180).contains(y)), "{pixels:?}");
+    assert!(pixels.contains(&(100, 170)) && pixels.contains(&(230, 140)), "{} pixels", pixels.len());
+}
+
 /// All SD television has pixels that are wider than high: what is drawn is stored narrower, and looks the same.
 #[test]
 fn on_pixels_that_are_not_square_all_is_as_wide_as_it_looks() {

@@ -16,15 +16,18 @@ import json
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from sklearn.linear_model import LogisticRegression
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from . import data, frozen, metrics
-from .augment import ClipAugment, degraded
+from .augment import ClipAugment, degraded, plain
 from .data import FAKE, LABELS, REAL, DataError, Track, windows
 from .recipe import Recipe
-from .train import PACKAGES, at_model_size, encode, trained_encoder, trained_head, window_logits
+from .train import PACKAGES, at_model_size, encode, to_tensor, trained_encoder, trained_head, window_logits
+from .twins import changed
 from .workspace import Workspace, whole
 
 AS_IS = "as is"
@@ -170,6 +173,9 @@ def calibrate(work: Workspace, dev: list[Track], workers: int, left_out: list[Tr
         "encoder_step": encoder["best"]["step"] if work.recipe.encoder_weights == "best" else encoder["step"],
         "head_epoch": work.need("head.pt", "head")["best"]["epoch"] if work.recipe.head else 0,
     }
+    if map_figures := pointing(work, dev):
+        result["where"] = map_figures
+        print("map: points at the forgery on {hits:.0%} of {crops} crops (chance {chance:.0%}), IoU {iou:.2f}".format(**map_figures))
     if work.recipe.beside:
         result["beside_sha256"] = checksum_of_beside(work.recipe)
     if left_out:
@@ -189,6 +195,38 @@ def calibrate(work: Workspace, dev: list[Track], workers: int, left_out: list[Tr
         print(f"  {family}: {{auc:.3f}} [{{auc_low:.3f}}, {{auc_high:.3f}}], {{fakes}} fakes, {{reals}} reals".format(**row))
     if left_out:
         print("without `{}`: AUC on it {auc:.3f} [{auc_low:.3f}, {auc_high:.3f}]".format(work.recipe.leave_out, **result["left_out"]))
+
+
+CHANGED = 0.25  # of a cell of the map: from here on it counts as changed
+
+
+@torch.no_grad()
+def pointing(work: Workspace, dev: list[Track]) -> dict[str, float] | None:
+    """Does the map point at what was forged? On crops of fakes whose original is there too, so that what differs is known.
+
+    `hits`: how often the map's highest cell is a changed one (the pointing game of Zhang et al., arXiv:1608.00507), `chance`: how
+    often any cell is; `iou`: of the cells that the map calls changed and those that are. None where the net says no map.
+    """
+    recipe, encoder = work.recipe, trained_encoder(work)
+    if not recipe.mask_weight or not hasattr(encoder, "with_mask"):
+        return None
+    augment, place = plain(recipe.margin), {"size": recipe.size, "stored_margin": dev[0].margin}
+    found = []
+    for twins in data.Pairs.of(recipe, dev, 1).twins.values():
+        real, fake, _ = twins.sides(np.linspace(0, twins.crops - 1, min(4, twins.crops)).astype(int))
+        masks = torch.from_numpy(augment.place(changed(real, fake), **place)).float()[:, None]
+        maps = encoder.with_mask(to_tensor(augment.apply(fake, **place)[0]))[2].float().sigmoid()
+        truth = functional.adaptive_avg_pool2d(masks, maps.shape[-2:]).flatten(1) >= CHANGED
+        said = maps.flatten(1)
+        for cells, values in zip(truth, said):
+            share = cells.float().mean().item()
+            if 0.01 <= share <= 0.8:  # else there is nothing to point at, or nothing to miss
+                both, either = (cells & (values >= 0.5)).sum().item(), (cells | (values >= 0.5)).sum().item()
+                found.append((float(cells[values.argmax()]), share, both / either))
+    if not found:
+        return None
+    hits, chance, iou = np.mean(found, axis=0)
+    return {"crops": len(found), "hits": float(hits), "chance": float(chance), "iou": float(iou)}
 
 
 def checksum_of_beside(recipe: Recipe) -> str:

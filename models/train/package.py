@@ -259,7 +259,16 @@ def parts_sentence(work: Workspace, measured: dict) -> str:
         every = f" (here of every {ordinal(n)})" if (n := work.recipe.dev_every) > 1 else ""
         return f"Each crop is judged alone; a window's score is the mean of its crops' logits{every}."
     mean = "{frame_mean_auc:.2f} [{frame_mean_auc_low:.2f}, {frame_mean_auc_high:.2f}]".format(**measured)
-    return f"The plain mean of the crops' logits, without the LSTM's half: {mean}. {gain_sentence(measured)}"
+    return f"The plain mean of the crops' logits, without the LSTM's half: {mean}. {gain_sentence(measured)}{where_sentence(measured)}"
+
+
+def where_sentence(measured: dict) -> str:
+    if "where" not in measured:
+        return ""
+    return (
+        " The map of where: on {hits:.0%} of {crops} crops of paired fakes its highest cell lies on what was forged, where any cell does on"
+        " {chance:.0%}; intersection over union {iou:.2f}."
+    ).format(**measured["where"])
 
 
 def ordinal(n: int) -> str:

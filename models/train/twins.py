@@ -34,14 +34,18 @@ class Twins:
 
         The place is half way between the two, so that resampling softens neither more than the other.
         """
-        crops, places = self._frames(index)
-        both = places.mean(axis=0)
-        sides = [np.stack([onto(*each) for each in zip(side, place, both)]) for side, place in zip(crops, places)]
-        size = crops[0].shape[1]
+        *sides, places = self.sides(index)
+        both, size = places.mean(axis=0), sides[0].shape[1]
         mesh = self.real.mesh(self.at[0, index])
         scale = (places[0, :, 2] / both[:, 2])[:, None, None]
         mesh = mesh * scale + ((places[0, :, :2] - both[:, :2]) * size / both[:, 2:])[:, None]
         return *sides, mesh.astype(np.float32)
+
+    def sides(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Real and fake crops as `frames` has them, and where each lay: [2, n, 3]."""
+        crops, places = self._frames(index)
+        both = places.mean(axis=0)
+        return *(np.stack([onto(*each) for each in zip(side, place, both)]) for side, place in zip(crops, places)), places
 
     def _frames(self, index: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         tracks = (self.real, self.fake)

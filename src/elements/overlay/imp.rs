@@ -14,6 +14,7 @@ use gst_video::{
 };
 
 use super::canvas::{self, Ink, Picture, Pixels, Shape};
+use super::heat::Veil;
 use super::history::History;
 use super::label::{Label, Metrics, Parts};
 use super::layout::{self, Area, Place, Size, Wish};
@@ -41,6 +42,7 @@ struct Settings {
     show_label: bool,
     show_window: bool,
     show_history: bool,
+    show_where: bool,
     font: String,
     scale: f64,
     history_seconds: u32,
@@ -57,6 +59,7 @@ impl Default for Settings {
             show_label: true,
             show_window: true,
             show_history: true,
+            show_where: false,
             font: "Sans".into(),
             scale: 1.0,
             history_seconds: 10,
@@ -79,6 +82,7 @@ enum Way {
 /// Content of one rectangle of the composition; equal ones look the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Content {
+    Veil(Veil),
     Stroke(Stroke),
     Label(Label),
 }
@@ -209,6 +213,10 @@ impl State {
 
         self.places = faces.iter().zip(&places).filter_map(|(face, place)| Some((face.key?, (*place)?))).collect();
         let mut scene = Scene::new();
+        if self.settings.show_where {
+            let veiled = faces.iter().rev().filter_map(|face| Some((Veil::over(face.report?, face.area)?, face.area)));
+            scene.extend(veiled.map(|(veil, area)| (Content::Veil(veil), area)));
+        }
         if self.settings.show_box {
             for face in faces.iter().rev() {
                 let strokes = outline::strokes(face.area, frame, face.state, self.pen);
@@ -274,6 +282,7 @@ impl State {
 
     fn paint(&self, content: &Content) -> Result<Pixels, cairo::Error> {
         match content {
+            Content::Veil(veil) => veil.paint(self.shape),
             Content::Stroke(stroke) => stroke.paint(self.shape),
             Content::Label(label) => label.paint(&self.metrics, self.shape),
         }
@@ -368,6 +377,13 @@ impl ObjectImpl for DeepfakeOverlay {
                     "Draw the score of the last history-seconds as a strip for each face",
                     defaults.show_history,
                 ),
+                flag(
+                    "show-where",
+                    "Show where",
+                    "Veil the parts of an uncertain or fake face that look changed; needs attach-where=true on deepfakedetect, \
+                     and a model that says where",
+                    defaults.show_where,
+                ),
                 glib::ParamSpecString::builder("font")
                     .nick("Font")
                     .blurb("Pango font description, such as \"Inter, Sans\"; a size in it is ignored, see scale")
@@ -419,6 +435,7 @@ impl ObjectImpl for DeepfakeOverlay {
             "show-label" => settings.show_label = value.get().unwrap(),
             "show-window" => settings.show_window = value.get().unwrap(),
             "show-history" => settings.show_history = value.get().unwrap(),
+            "show-where" => settings.show_where = value.get().unwrap(),
             "font" => {
                 settings.font = value.get::<Option<String>>().unwrap().unwrap_or_else(|| Settings::default().font);
             }
@@ -437,6 +454,7 @@ impl ObjectImpl for DeepfakeOverlay {
             "show-label" => settings.show_label.to_value(),
             "show-window" => settings.show_window.to_value(),
             "show-history" => settings.show_history.to_value(),
+            "show-where" => settings.show_where.to_value(),
             "font" => settings.font.to_value(),
             "scale" => settings.scale.to_value(),
             "history-seconds" => settings.history_seconds.to_value(),

@@ -31,6 +31,7 @@
 //! ```
 
 mod canvas;
+mod heat;
 mod history;
 mod imp;
 mod label;

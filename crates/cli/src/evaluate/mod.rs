@@ -592,7 +592,10 @@ mod tests {
             for crop in 0..100 {
                 let score = if crop < fake_crops { 0.95 } else { 0.05 };
                 let time = crop * 100_000_000;
-                let seen = with(face(1, time, Some(score)), |face| face.window_fill = face.window_size);
+                let seen = with(face(1, time, Some(score)), |face| {
+                    face.window_fill = face.window_size;
+                    face.state = if score > 0.7 { State::Fake } else { State::Authentic };
+                });
                 tally.add(FrameReport::new(time, "m@1", "cpu", vec![seen]));
             }
             let outcome = tally.outcome(0.7, 0.3);

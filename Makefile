@@ -65,6 +65,8 @@ bench: deps-test  ## Measure each stage's cost per frame, and what a live stream
 	@. scripts/env.sh
 	cargo bench --locked --bench overlay --bench stages --bench live --bench scale
 	scripts/bench_python.sh
+	cargo build --release --locked
+	scripts/bench_scan.py
 
 valgrind: deps  ## Run a short pipeline under valgrind's memcheck (valgrind must be installed)
 	@scripts/valgrind.sh

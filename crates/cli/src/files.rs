@@ -13,9 +13,12 @@ pub const THIS_PROGRAM: &str = "/proc/self/exe";
 /// If the folder cannot be written to.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let partial = path.with_file_name(format!(".{}.partial", path.file_name().unwrap_or_default().to_string_lossy()));
-    fs::write(&partial, bytes)
-        .and_then(|()| fs::rename(&partial, path))
-        .with_context(|| format!("cannot write {}", path.display()))
+    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
+    if written.is_err() {
+        // On a full disk half a file would keep room from others.
+        let _ = fs::remove_file(&partial);
+    }
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Keeps a second `deepfake COMMAND` out of a folder for as long as the file lives.

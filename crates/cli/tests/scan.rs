@@ -397,6 +397,120 @@ fn a_report_opens_from_the_disk_and_shows_what_was_found() {
 }
 
 #[test]
+fn a_full_disk_is_a_row_and_what_was_found_is_said_all_the_same() {
+    let Some(clips) = clips() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report");
+    let model = model(0.4, 0.1);
+    // No file can be longer than 16 KiB, which a page with pictures is; as on a full disk, that is an error and no signal.
+    let output = Command::new("bash")
+        .args([
+            "-c",
+            "trap '' XFSZ; ulimit -f 16; exec \"$@\"",
+            "bash",
+            env!("CARGO_BIN_EXE_deepfake"),
+            "scan",
+            "--json",
+        ])
+        .arg("--report")
+        .arg(&report)
+        .args(["--model", &model.path()])
+        .args([clips.join("single_face.mp4"), clips.join("no_face.mp4")])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let findings = json(&output);
+    assert_eq!((&findings[0]["verdict"], &findings[0]["failed"]), (&"fake".into(), &true.into()));
+    assert!(findings[0]["message"].as_str().unwrap().contains("cannot write"), "{}", findings[0]["message"]);
+    assert!(findings[0]["page"].is_null());
+    assert_eq!(findings[1]["message"], "no face was seen");
+    assert!(report.join(findings[1]["page"].as_str().unwrap()).is_file());
+    let left = std::fs::read_dir(&report).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<_> = left.filter(|name| name.ends_with(".partial")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// What a page is like once `script` has run in it, in Chromium; `None`, loudly, where that is missing.
+fn in_browser(page: &Path, script: &str) -> Option<String> {
+    let browser = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(|name| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success()));
+    let Some(browser) = browser else {
+        let why = "there is no Chromium";
+        assert!(std::env::var_os("DEEPFAKE_REQUIRE_ALL").is_none(), "nothing may be left out, but {why}");
+        eprintln!("SKIPPED: {why}");
+        return None;
+    };
+    let text = std::fs::read_to_string(page).unwrap();
+    let tried = page.with_extension("tried.html");
+    std::fs::write(&tried, text.replace("</body>", &format!("<script>{script}</script></body>"))).unwrap();
+    let profile = tempfile::tempdir().unwrap();
+    let output = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--dump-dom"])
+        .args(["--disable-background-networking", "--virtual-time-budget=2000", "--window-size=1000,2000"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("file://{}", tried.display()))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::remove_file(tried).unwrap();
+    Some(out(&output))
+}
+
+#[test]
+fn pages_work_in_a_browser_by_mouse_and_by_keyboard() {
+    let Some(clips) = clips() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(0.4, 0.1);
+    let report = folder.path().join("report");
+    let files = ["no_face.mp4", "single_face.mp4"].map(|name| clips.join(name).display().to_string());
+    let arguments = ["--model", &model.path(), "--report", report.to_str().unwrap(), "--json"].map(str::to_owned);
+    let arguments: Vec<&str> = files.iter().chain(&arguments).map(String::as_str).collect();
+    let findings = json(&exits(&arguments, 1));
+
+    let page = report.join(findings[1]["page"].as_str().unwrap());
+    // A click into the middle of the chart, then an arrow key on the moment that it chose.
+    let script = "const chart = document.querySelector('svg.chart'), box = chart.getBoundingClientRect();\
+        chart.dispatchEvent(new MouseEvent('click', {clientX: box.left + box.width / 2, clientY: box.top + 9, bubbles: true}));\
+        const pressed = () => document.querySelector('button[aria-pressed=true]');\
+        const first = pressed();\
+        document.body.dataset.first = first.dataset.time;\
+        first.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true}));\
+        document.body.dataset.next = pressed().dataset.time;\
+        document.body.dataset.chosen = document.querySelectorAll('.chosen img').length;\
+        document.body.dataset.shown = document.querySelector('.chosen p').textContent;\
+        document.body.dataset.cursor = document.querySelector('.cursor').getAttribute('x1');\
+        document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;";
+    let Some(text) = in_browser(&page, script) else { return };
+    let dom = tl::parse(&text, tl::ParserOptions::default()).unwrap();
+    let body = dom.query_selector("body").unwrap().next().unwrap().get(dom.parser()).unwrap().as_tag().unwrap();
+    let data = |name: &str| {
+        let name = format!("data-{name}");
+        let value = body.attributes().get(name.as_str()).flatten();
+        value.unwrap_or_else(|| panic!("no {name}")).as_utf8_str().into_owned()
+    };
+    let number = |name: &str| data(name).parse::<f64>().unwrap_or_else(|_| panic!("{}", data(name)));
+    let seconds = findings[1]["media"]["seconds"].as_f64().unwrap();
+    // The nearest picture: they are half a second apart, and the first moments have none.
+    assert!((number("first") - seconds / 2.0).abs() < 0.6, "{} of {seconds}", number("first"));
+    assert!(number("next") > number("first"));
+    assert_eq!((data("chosen"), data("wide")), ("1".into(), "false".into()), "one large picture, nothing too wide");
+    assert!(data("shown").contains("score 0."), "{}", data("shown"));
+    let expected = 40.0 + number("next") / seconds * 960.0;
+    assert!((number("cursor") - expected).abs() < 1.0, "{} is not {expected}", number("cursor"));
+
+    let script = "document.querySelector('#search').value = 'NO_FACE';\
+        document.querySelector('form').dispatchEvent(new Event('input'));\
+        const head = document.querySelectorAll('th button')[0]; head.click(); head.click();";
+    let text = in_browser(&report.join("index.html"), script).unwrap();
+    assert!(text.contains("1 of 2 shown"), "{text}");
+    let rows: Vec<&str> = text.split("<tr data-verdict").skip(1).collect();
+    // What looks fake stands first; by name, from Z to A, it does too, so the sign at the heading says that it was sorted.
+    assert!(rows[0].contains("single_face") && rows[1].contains("no_face"), "{text}");
+    assert!(text.contains("aria-sort=\"descending\"") && rows[0].contains("hidden") && !rows[1].contains("hidden"));
+}
+
+#[test]
 fn a_stopped_scan_keeps_what_is_done_and_goes_on_from_there() {
     use std::io::{BufRead, BufReader};
     let Some(clips) = clips() else { return };

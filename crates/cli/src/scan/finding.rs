@@ -234,6 +234,24 @@ pub fn why_in_words(why: &str) -> &str {
     }
 }
 
+/// A word for a kind of forgery, as people say it.
+fn kind_in_words(kind: &str) -> &str {
+    match kind {
+        "swap" => "another person's face",
+        "lips" => "other lip movements",
+        "generated" => "a generated head",
+        other => other,
+    }
+}
+
+/// What a face would be, should it be a fake: the likeliest first. `None` where the model does not say.
+pub fn kinds_in_words(face: &Face) -> Option<String> {
+    let mut kinds: Vec<_> = face.kinds.iter().collect();
+    kinds.sort_by(|a, b| b.1.total_cmp(a.1));
+    let kinds: Vec<_> = kinds.iter().map(|(kind, score)| format!("{} {score:.2}", kind_in_words(kind))).collect();
+    (!kinds.is_empty()).then(|| kinds.join(", "))
+}
+
 /// The time of day, in UTC.
 pub fn now() -> String {
     gst::glib::DateTime::now_utc()

@@ -90,7 +90,8 @@ fn add(word: &str, from: &Path, spool: &Path, inputs: &mut Vec<Input>) -> Result
     let path = from.join(word);
     if path.is_dir() {
         clips::collect(&path, &mut |file| {
-            inputs.push(Input { name: file.display().to_string(), source: Source::File(file.to_owned()) });
+            let name = file.strip_prefix(".").unwrap_or(file).display().to_string();
+            inputs.push(Input { name, source: Source::File(file.to_owned()) });
         })?;
     } else if is_list(&path) {
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read the list {}", path.display()))?;

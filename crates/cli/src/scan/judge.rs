@@ -419,10 +419,9 @@ fn same_moments(own: &[&Picture], path: &Path, reference: &Reference, offset: f6
                 continue;
             }
             let Some((_, frame)) = Frames::default().next(sample, decoder.orientation())? else { continue };
-            if let Some(jpeg) = frame.view(|view| cutter.same_place(view, picture))? {
-                let other = Picture { time, score: reference.score_at(time), jpeg, ..(*picture).clone() };
-                pairs.push(((*picture).clone(), other));
-            }
+            let jpeg = frame.view(|view| cutter.same_place(view, picture))?;
+            let other = Picture { time, score: reference.score_at(time), jpeg, ..(*picture).clone() };
+            pairs.push(((*picture).clone(), other));
         }
         before = Some((time, sample));
     }

@@ -162,6 +162,8 @@ struct Session {
     journal: Option<Journal<Finding>>,
     /// All that the report tells of, by the stem of its pages.
     told: BTreeMap<String, Finding>,
+    /// Something about the whole report could not be written, which was said.
+    incomplete: bool,
     /// Keeps others out of the report.
     _lock: Option<fs::File>,
 }
@@ -219,6 +221,7 @@ impl Session {
             save: args.save.clone(),
             journal,
             told,
+            incomplete: false,
             _lock: lock,
         })
     }
@@ -229,7 +232,10 @@ impl Session {
         let mut code = 0;
         if !args.inputs.is_empty() {
             let findings = self.scan(inputs::expand(&args.inputs, spool.path())?)?;
-            code = exit_code(&findings);
+            code = match exit_code(&findings) {
+                0 if self.incomplete => NOT_JUDGED,
+                code => code,
+            };
             self.conclude(&findings);
         }
         if let Some(folder) = &args.watch {
@@ -264,6 +270,8 @@ impl Session {
         let work: Vec<&Job> = todo.iter().map(|index| &jobs[*index]).collect();
         let watch = Watch::new(work.len(), "scanning");
         let (package, journal, told) = (&self.package, &mut self.journal, &mut self.told);
+        // A disk that is full now may have room again when the next file is done.
+        let mut unwritten = None;
         let done = pool::run_watched(
             &pool::Setup::Scan(self.setup.clone()),
             &work,
@@ -272,7 +280,7 @@ impl Session {
                 let job = work[index];
                 let finding = result.unwrap_or_else(|why| crashed(job, package, &why));
                 if let (Some(journal), Some(path), false) = (&mut *journal, job.input.source.file(), finding.failed) {
-                    journal.add(&job.stem, path, &finding)?;
+                    unwritten = unwritten.take().or(journal.add(&job.stem, path, &finding).err());
                 }
                 told.insert(job.stem.clone(), finding.clone());
                 watch.finished(index);
@@ -284,7 +292,10 @@ impl Session {
         watch.end();
         output.flush();
         // Also of a run that was stopped: what is done can be used.
-        self.write_index()?;
+        for error in unwritten.into_iter().chain(self.write_index().err()) {
+            eprintln!("deepfake: {error:#}");
+            self.incomplete = true;
+        }
         done?;
         Ok(output.done.into_values().collect())
     }

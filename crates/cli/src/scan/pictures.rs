@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use deepfake_engine::analysis::{
-    AnalysisError,
-    cropper::{Alignment, CropSpec, Cropper},
     frame::{FrameView, Share},
     geometry::Rect,
     sampler::{ChannelOrder, Sampler},
@@ -63,13 +61,12 @@ pub struct Pictures {
 /// Takes pictures as frames pass.
 pub struct Album {
     faces: BTreeMap<u32, Pictures>,
-    cropper: Cropper,
     sampler: Sampler,
 }
 
 impl Album {
     pub fn new() -> Self {
-        Self { faces: BTreeMap::new(), cropper: Cropper::default(), sampler: Sampler::default() }
+        Self { faces: BTreeMap::new(), sampler: Sampler::default() }
     }
 
     /// Whether a frame with this report would be photographed: frames that are not need not be mapped.
@@ -84,7 +81,7 @@ impl Album {
     /// Photographs the faces of a frame that its report calls for.
     ///
     /// # Errors
-    /// If OpenCV fails; a face at the edge of the frame is no error.
+    /// If OpenCV fails.
     pub fn take(&mut self, time: f64, frame: &FrameView, report: &FrameReport) -> Result<()> {
         let count = report.faces.len();
         for face in &report.faces {
@@ -93,7 +90,7 @@ impl Album {
             let (suspicious, ordinary) = (known.wants_suspicious(score), known.wants_ordinary(score));
             if suspicious || ordinary {
                 let bounds = bounds(frame, face);
-                let Some(jpeg) = crop(&mut self.cropper, frame, &bounds, SIDE)? else { continue };
+                let jpeg = crop(&mut self.sampler, frame, &bounds, SIDE)?;
                 let picture = Picture { time, score: Some(score), jpeg, face: share(frame, &bounds), side: SIDE };
                 if suspicious {
                     known.scene = Some(scene(&mut self.sampler, frame, face)?);
@@ -104,10 +101,8 @@ impl Album {
                 }
             }
             let place = bounds(frame, face);
-            if count <= MAX_FACES
-                && known.wants_between(time)
-                && let Some(jpeg) = crop(&mut self.cropper, frame, &place, SMALL)?
-            {
+            if count <= MAX_FACES && known.wants_between(time) {
+                let jpeg = crop(&mut self.sampler, frame, &place, SMALL)?;
                 let face = share(frame, &place);
                 known.between.push(Picture { time, score: Some(score), jpeg, face, side: SMALL });
                 known.thin();
@@ -120,16 +115,15 @@ impl Album {
         self.faces.get(&track_id)
     }
 
-    /// The same place as in a picture of another video, as large, since people compare how sharp they are: `None` where that is
-    /// outside of the frame.
+    /// The same place as in a picture of another video, as large, since people compare how sharp they are.
     ///
     /// # Errors
     /// If OpenCV fails.
-    pub fn same_place(&mut self, frame: &FrameView, picture: &Picture) -> Result<Option<Vec<u8>>> {
+    pub fn same_place(&mut self, frame: &FrameView, picture: &Picture) -> Result<Vec<u8>> {
         let (across, down) = (frame.width as f32, frame.height as f32);
         let [x, y, width, height] = picture.face.map(|value| value as f32);
         let place = Rect::new(x * across, y * down, width * across, height * down);
-        crop(&mut self.cropper, frame, &place, picture.side)
+        crop(&mut self.sampler, frame, &place, picture.side)
     }
 }
 
@@ -195,14 +189,14 @@ fn share(frame: &FrameView, bounds: &Rect) -> [f64; 4] {
     ]
 }
 
-fn crop(cropper: &mut Cropper, frame: &FrameView, bounds: &Rect, side: u32) -> Result<Option<Vec<u8>>> {
-    let spec =
-        CropSpec { width: side, height: side, alignment: Alignment::Box, margin: MARGIN, order: ChannelOrder::Rgb };
-    match cropper.crop(frame, bounds, None, &spec) {
-        Ok(pixels) => jpeg(pixels, side, side).map(Some),
-        Err(AnalysisError::Outside) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+/// A square around a face, moved so that it lies in the frame: what is outside is nothing to look at.
+fn crop(sampler: &mut Sampler, frame: &FrameView, bounds: &Rect, side: u32) -> Result<Vec<u8>> {
+    let (across, down) = (frame.width as f32, frame.height as f32);
+    let length = (bounds.width.max(bounds.height) * MARGIN).clamp(1.0, across.min(down));
+    let center = bounds.center();
+    let start = |center: f32, longest: f32| (center - length / 2.0).clamp(0.0, longest - length);
+    let square = Rect::new(start(center.x, across), start(center.y, down), length, length);
+    jpeg(sampler.sample(frame, &square, side, side, ChannelOrder::Rgb)?, side, side)
 }
 
 fn scene(sampler: &mut Sampler, frame: &FrameView, face: &FaceReport) -> Result<Scene> {
@@ -268,6 +262,23 @@ mod tests {
         assert!(face.between.last().unwrap().time > 380.0, "thinned all along");
         let scene = face.scene.as_ref().unwrap();
         assert_eq!((scene.width, scene.height, scene.face), (480, 270, [0.25, 0.125, 0.5, 0.5]));
+    }
+
+    #[test]
+    fn a_picture_of_a_face_at_the_edge_shows_nothing_from_outside_the_frame() {
+        // Each row has its own grey: what is outside would repeat the last one.
+        let data: Vec<u8> = (0..200u32 * 100).map(|at| (at / 200 * 2) as u8).collect();
+        let planes = [Plane { data: &data, stride: 200 }];
+        let frame =
+            FrameView::new(PixelFormat::Gray8, 200, 100, &planes, ColorMatrix::default(), ColorRange::Full, 0).unwrap();
+        let mut sampler = Sampler::default();
+        let bottom = Rect::new(80.0, 70.0, 30.0, 40.0);
+        let low = crop(&mut sampler, &frame, &bottom, 64).unwrap();
+        // 64 pixels of the frame, the last of them its last row.
+        let expected = sampler.sample(&frame, &Rect::new(63.0, 36.0, 64.0, 64.0), 64, 64, ChannelOrder::Rgb).unwrap();
+        assert_eq!(low, jpeg(expected, 64, 64).unwrap());
+        // Larger than the frame.
+        crop(&mut sampler, &frame, &Rect::new(-10.0, -10.0, 300.0, 300.0), 64).unwrap();
     }
 
     #[test]

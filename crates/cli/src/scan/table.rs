@@ -1,6 +1,6 @@
 //! What is said in the terminal.
 
-use super::finding::{Face, Finding, ModelNote, ReferenceNote, Verdict, clock, why_in_words};
+use super::finding::{Face, Finding, ModelNote, ReferenceNote, Verdict, clock, kinds_in_words, why_in_words};
 
 /// Faces of one file that get a row; the rest is counted.
 const MAX_ROWS: usize = 12;
@@ -21,10 +21,10 @@ pub fn rows(finding: &Finding) -> String {
     }
     let hidden = finding.faces.len().saturating_sub(MAX_ROWS);
     if hidden > 0 {
-        row("", "", &format!("and {hidden} more face(s) with lower scores"));
+        row("", "", &format!("and {} with lower scores", count_of(hidden, "more face")));
     }
     if finding.further_faces > 0 {
-        row("", "", &format!("{} face(s) flitted by and were not judged", finding.further_faces));
+        row("", "", &format!("{} flitted by, too shortly to be judged", count_of(finding.further_faces, "face")));
     }
     let whole =
         format!("{:.0} % of the time at least one face was judged{}", finding.judged_share * 100.0, gaps(finding));
@@ -57,13 +57,18 @@ fn details(face: &Face) -> String {
         let reasons = reasons.iter().map(|(why, seconds)| format!("{} {seconds:.1} s", why_in_words(why)));
         parts.push(format!("else {}", reasons.collect::<Vec<_>>().join(", ")));
     }
-    for (kind, score) in &face.kinds {
-        parts.push(format!("{kind} {score:.2}"));
+    if let Some(kinds) = kinds_in_words(face) {
+        parts.push(format!("should it be a fake: {kinds}"));
     }
     for stretch in &face.stretches {
         parts.push(format!("looks fake {}–{} (up to {:.2})", clock(stretch.start), clock(stretch.end), stretch.peak));
     }
     parts.join(", ")
+}
+
+/// `1 file`, `2 files`
+pub fn count_of(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What the reference says beside the file.
@@ -72,7 +77,12 @@ pub fn reference_words(reference: &ReferenceNote) -> String {
     let verdict = reference.verdict.words();
     let place = match reference.offset {
         Some(offset) => {
-            format!("it shows the same at {:.0} % of the moments, {:+.1} s away", reference.matched * 100.0, offset)
+            let when = match offset {
+                -0.02..0.02 => "at the same times".to_owned(),
+                0.02.. => format!("{offset:.2} s later there"),
+                _ => format!("{:.2} s earlier there", -offset),
+            };
+            format!("it shows the same at {:.0} % of the moments, {when}", reference.matched * 100.0)
         }
         None => "no part of it shows the same pictures".into(),
     };
@@ -99,7 +109,7 @@ pub fn conclusion(findings: &[Finding]) -> String {
     let nothing = count(|finding| finding.verdict == Verdict::NothingFound);
     let not_judged = count(|finding| finding.verdict == Verdict::NotJudged);
     let failed = count(|finding| finding.failed && finding.verdict != Verdict::NotJudged);
-    let mut sums = vec![format!("{all} file(s)")];
+    let mut sums = vec![count_of(all, "file")];
     for (count, words) in [
         (fake, "with a face that looks fake"),
         (uncertain, "undecided"),

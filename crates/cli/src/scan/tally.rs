@@ -235,15 +235,16 @@ impl Tally {
         let moment = |(time, logit): &(f64, f64)| Moment { time: *time, score: sigmoid(*logit) };
         let stretches: Vec<_> =
             track.fake.into_iter().filter(|stretch| stretch.end - stretch.start >= MIN_STRETCH).collect();
+        let verdict = match score {
+            None => Verdict::NotJudged,
+            Some(score) if score >= self.fake => Verdict::Fake,
+            Some(_) if !stretches.is_empty() => Verdict::FakeInPart,
+            Some(score) if score <= self.authentic => Verdict::NothingFound,
+            Some(_) => Verdict::Uncertain,
+        };
         Face {
             track_id,
-            verdict: match score {
-                None => Verdict::NotJudged,
-                Some(score) if score >= self.fake => Verdict::Fake,
-                Some(_) if !stretches.is_empty() => Verdict::FakeInPart,
-                Some(score) if score <= self.authentic => Verdict::NothingFound,
-                Some(_) => Verdict::Uncertain,
-            },
+            verdict,
             score,
             interval: interval(&logits, self.window_seconds),
             windows: logits.len(),
@@ -257,9 +258,13 @@ impl Tally {
             lowest: logits.iter().min_by(|a, b| a.1.total_cmp(&b.1)).map(moment),
             stretches,
             timeline: timeline(&logits, step),
-            kinds: {
-                let (sums, count) = track.kinds;
-                sums.into_iter().map(|(name, sum)| (name.to_owned(), sum / count as f64)).collect()
+            kinds: match verdict {
+                // Of what is no fake there is no kind.
+                Verdict::NothingFound | Verdict::NotJudged => BTreeMap::new(),
+                _ => {
+                    let (sums, count) = track.kinds;
+                    sums.into_iter().map(|(name, sum)| (name.to_owned(), sum / count as f64)).collect()
+                }
             },
         }
     }

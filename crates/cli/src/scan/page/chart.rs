@@ -72,7 +72,10 @@ pub fn chart(number: usize, face: &Face, finding: &Finding, seconds: f64) -> Mar
             line.cursor x1="0" x2="0" y1=(num(y(1.0))) y2=(num(y(0.0))) hidden {}
         }
         p.legend {
-            span.key.score { "score" } " " span.key.high { "highest" } " " span.key.threshold { "thresholds" } " "
+            span.key.score { "score" } " " span.key.high { "highest" } " "
+            span.key.threshold { "fake from " (format!("{:.2}", model.fake_threshold)) " on" } " "
+            span.key.threshold.low { "nothing found up to " (format!("{:.2}", model.nothing_found_threshold)) } " "
+            @if !face.stretches.is_empty() { span.key.fake { "looks fake" } " " }
             @if !finding.cuts.is_empty() { span.key.cut { "cut" } " " }
             @if !finding.not_judged.is_empty() { span.key.gap { "nothing judged" } }
         }

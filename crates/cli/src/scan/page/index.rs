@@ -17,11 +17,19 @@ const VERDICTS: [Verdict; 5] =
 pub fn index(findings: &[&Finding]) -> String {
     let owned: Vec<Finding> = findings.iter().map(|finding| (*finding).clone()).collect();
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
+    let conclusion = table::conclusion(&owned);
+    let mut conclusion = conclusion.lines();
+    // What is to be looked at first stands first.
+    let mut findings = findings.to_vec();
+    findings.sort_by(|a, b| {
+        let score = |finding: &Finding| finding.score.unwrap_or(-1.0);
+        a.verdict.cmp(&b.verdict).then(score(b).total_cmp(&score(a))).then_with(|| a.file.cmp(&b.file))
+    });
     let body = html! {
         header.top {
             p.kind { "Deepfake scan" }
-            h1 { (findings.len()) " file(s)" }
-            @for sentence in table::conclusion(&owned).lines() { p.worth { (sentence) } }
+            h1 { (conclusion.next().unwrap_or_default()) }
+            @for sentence in conclusion { p.worth { (sentence) } }
         }
         main {
             form.filters {
@@ -56,7 +64,7 @@ pub fn index(findings: &[&Finding]) -> String {
 }
 
 fn row(finding: &Finding) -> Markup {
-    let seconds = finding.media.as_ref().map_or(0.0, |media| media.seconds);
+    let seconds = finding.media.as_ref().map(|media| media.seconds);
     let rank = VERDICTS.iter().position(|verdict| *verdict == finding.verdict).unwrap_or_default();
     html! {
         tr data-verdict=(finding.verdict.as_str()) {
@@ -70,9 +78,14 @@ fn row(finding: &Finding) -> Markup {
             td.number data-value=(finding.score.unwrap_or(-1.0)) {
                 @if let Some(score) = finding.score { (format!("{score:.2}")) } @else { "–" }
             }
-            td.number data-value=(finding.judged_share) { (format!("{:.0} %", finding.judged_share * 100.0)) }
-            td.number data-value=(finding.faces.len()) { (finding.faces.len()) }
-            td.number data-value=(seconds) { (clock(seconds)) }
+            // Nothing is known of what could not be read.
+            @if let Some(seconds) = seconds {
+                td.number data-value=(finding.judged_share) { (format!("{:.0} %", finding.judged_share * 100.0)) }
+                td.number data-value=(finding.faces.len()) { (finding.faces.len()) }
+                td.number data-value=(seconds) { (clock(seconds)) }
+            } @else {
+                @for _ in 0..3 { td.number data-value="-1" { "–" } }
+            }
             td { (finding.message.as_deref().unwrap_or_default()) }
         }
     }

@@ -8,7 +8,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
     compare::Pair,
-    finding::{Face, Finding, ReferenceNote, Verdict, clock, why_in_words},
+    finding::{Face, Finding, ReferenceNote, Verdict, clock, kinds_in_words, why_in_words},
     pictures::{Album, Picture, Pictures, Scene},
     table,
 };
@@ -49,7 +49,7 @@ pub fn file(finding: &Finding, album: Option<&Album>, pairs: &[Pair]) -> String 
         header.top {
             p.kind { "Deepfake scan" }
             h1 { (finding.file) }
-            p { (badge(finding.verdict)) " " (summary(finding)) }
+            p { (badge(finding.verdict)) @if !summary(finding).is_empty() { ": " (summary(finding)) } }
             @if finding.verdict != Verdict::NotJudged {
                 p.worth { (table::follows(&finding.model, finding.verdict)) }
             } @else {
@@ -62,7 +62,7 @@ pub fn file(finding: &Finding, album: Option<&Album>, pairs: &[Pair]) -> String 
                 (face_section(index + 1, face, finding, album.and_then(|album| album.of(face.track_id))))
             }
             @if finding.further_faces > 0 {
-                p { (finding.further_faces) " further face(s) flitted by, too shortly to be judged." }
+                p { (table::count_of(finding.further_faces, "further face")) " flitted by, too shortly to be judged." }
             }
             @if let Some(note) = &finding.reference { (beside(note, pairs)) }
             (not_judged(finding))
@@ -88,7 +88,11 @@ fn badge(verdict: Verdict) -> Markup {
 fn summary(finding: &Finding) -> String {
     let mut parts = Vec::new();
     if let Some(score) = finding.score {
-        parts.push(format!("highest score {score:.2} of {} face(s)", finding.faces.len()));
+        let of = match finding.faces.len() {
+            1 => String::new(),
+            faces => format!(", the highest of {faces} faces"),
+        };
+        parts.push(format!("score {score:.2}{of}"));
         parts.push(format!("judged {:.0} % of the time", finding.judged_share * 100.0));
     }
     parts.extend(finding.message.clone());
@@ -109,7 +113,7 @@ fn face_section(number: usize, face: &Face, finding: &Finding, pictures: Option<
     html! {
         section.face aria-labelledby=(format!("face-{number}")) {
             h2 id=(format!("face-{number}")) { "Face " (number) ": " (badge(face.verdict)) }
-            p { (score_words(face)) "; seen " (clock(face.first)) " to " (clock(face.last)) "." }
+            p { (capital(&score_words(face))) "; seen " (clock(face.first)) " to " (clock(face.last)) "." }
             @if let Some(pictures) = pictures {
                 div.pictures {
                     @if let Some(scene) = &pictures.scene { (scene_figure(number, scene)) }
@@ -135,9 +139,9 @@ fn face_section(number: usize, face: &Face, finding: &Finding, pictures: Option<
                     dt { "Not judged" }
                     dd { (format!("{seconds:.1} s: ")) (why_in_words(why)) }
                 }
-                @for (kind, score) in &face.kinds {
-                    dt { "Kind" }
-                    dd { (kind) (format!(": {score:.2}")) }
+                @if let Some(kinds) = kinds_in_words(face) {
+                    dt { "Should it be a fake" }
+                    dd { (kinds) }
                 }
             }
         }
@@ -175,6 +179,12 @@ fn scene_figure(number: usize, scene: &Scene) -> Markup {
     }
 }
 
+/// As a sentence begins.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// When, and the score there.
 fn moment(picture: &Picture) -> String {
     let score = picture.score.map_or(String::new(), |score| format!(", score {score:.2}"));
@@ -206,7 +216,7 @@ fn beside(note: &ReferenceNote, pairs: &[Pair]) -> Markup {
     html! {
         section aria-labelledby="beside" {
             h2 id="beside" { "Beside the reference" }
-            p { (table::reference_words(note)) "." }
+            p { (capital(&table::reference_words(note))) "." }
             @if pairs.is_empty() {
                 p { "There is no moment of which both have a picture." }
             } @else if note.offset.is_none() {
@@ -268,8 +278,8 @@ fn limits(finding: &Finding) -> Markup {
             h2 id="limits" { "What a score is worth" }
             ul {
                 li { "A score is the model's estimate that a face was forged, from 0 to 1. From "
-                    (model.fake_threshold) " on a face is called fake, up to "
-                    (model.nothing_found_threshold) " nothing was found; between them it cannot say." }
+                    (format!("{:.2}", model.fake_threshold)) " on a face is called fake, up to "
+                    (format!("{:.2}", model.nothing_found_threshold)) " nothing was found; between them it cannot say." }
                 li { (table::follows(model, finding.verdict)) }
                 @if let Some(on) = &model.measured_on { li { "Measured on: " (on) "." } }
                 li { "The interval says how far the score moves within this video. It does not say how likely the model is \

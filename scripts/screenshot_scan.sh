@@ -13,6 +13,9 @@ clips=$PWD/.deps/clips
 out=$(realpath "${OUT:-docs}")
 bin=$TARGET_DIR/$profile
 [ -e "$clips/WolfgangLanger_Pexels.mp4" ] || { echo "$clips is empty: run \`make deps\`" >&2; exit 1; }
+for tool in chromium pngquant; do
+    command -v $tool >/dev/null || { echo "$tool is missing: apt-get install $tool" >&2; exit 1; }
+done
 [ -x "$bin/xtask" ] || { echo "$bin/xtask is missing: run cargo build --workspace" >&2; exit 1; }
 
 folder=$(mktemp --directory)
@@ -34,9 +37,8 @@ shoot() {
         --hide-scrollbars --user-data-dir="$folder/profile" --window-size="$3,$4" "${colours[@]}" \
         --screenshot="$folder/shot.png" "file://$1" 2>/dev/null
     # Few colours make a small file.
-    gst-launch-1.0 -q filesrc location="$folder/shot.png" ! pngdec ! videoconvert ! video/x-raw,format=RGB \
-        ! pngenc compression-level=9 ! filesink location="$2"
+    pngquant --force --speed 1 --strip --output "$2" 64 "$folder/shot.png"
     echo "$2: $(stat --format=%s "$2") bytes"
 }
 shoot "$folder/report/index.html" "$out/scan-index.png" 900 560
-shoot "$folder"/report/interview-as-received-*.html "$out/scan-page.png" 900 860
+shoot "$folder"/report/interview-as-received-*.html "$out/scan-page.png" 900 960

@@ -348,7 +348,9 @@ impl Judge {
     fn failed(&self, input: &Input, why: &str) -> Finding {
         let sum = Tally::new(1.0, 0.0, 1.0).finish(0.0);
         // The row names the file already.
-        let why = why.strip_prefix(&format!("{}: ", input.name)).unwrap_or(why);
+        let path = input.source.file().map(|path| path.display().to_string());
+        let names = [Some(&input.name), path.as_ref()];
+        let why = names.into_iter().flatten().find_map(|name| why.strip_prefix(&format!("{name}: "))).unwrap_or(why);
         debug_assert_eq!(sum.verdict, Verdict::NotJudged);
         self.finding(input, sum, Some(why.to_owned()))
     }

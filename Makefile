@@ -15,7 +15,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MODELS ?=
 
-.PHONY: help deps deps-test test-monitor build demo monitor test soak fuzz train-smoke bench valgrind docs install clean distclean
+.PHONY: help deps deps-test deps-monitor test-monitor build demo monitor test soak fuzz train-smoke bench valgrind docs install clean distclean
 
 help:  ## Show this list
 	@echo 'gst-plugin-deepfake: GStreamer elements that tell, live, whether a face on a video is real'
@@ -29,6 +29,9 @@ deps:  ## Install what is missing: packages, Rust, ONNX Runtime, face detector, 
 
 deps-test:
 	@scripts/deps.sh test
+
+deps-monitor:  ## Install the brokers that deepfake-monitor is tested with (a system may start them)
+	@scripts/deps.sh monitor
 
 build: deps  ## Build the plugin and the command into target/release
 	@. scripts/env.sh

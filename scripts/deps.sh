@@ -52,6 +52,9 @@ for_tests=(
 # Pages are tried in it. Ubuntu's is a snap, which sees no folder of ours.
 [ -z "$(apt-cache search --names-only '^chromium$' 2>/dev/null)" ] || for_tests+=(chromium)
 
+# Receivers of deepfake-monitor's events; without them its tests of those are skipped.
+for_monitor=(mosquitto mosquitto-clients)
+
 install_packages() {
     if ! command -v dpkg-query >/dev/null; then
         say "this is not Debian or Ubuntu. Please see to it that the counterparts of these packages are installed:"
@@ -220,6 +223,11 @@ install_centerface() {
 
 # --------------------------------------------------------------------------------------------------------------
 
+if [ "${1:-}" = monitor ]; then
+    packages=("${for_monitor[@]}")
+    install_packages
+    exit
+fi
 install_packages
 if [ "${1:-}" = test ]; then
     # In a shell of its own: what is missing ends that one only.

@@ -71,7 +71,7 @@ for (const section of document.querySelectorAll("section.clip")) {
     const [boxes, line, now, share] = [".boxes", ".seek", ".now", ".share"].map((part) => section.querySelector(part));
     const SVG = "http://www.w3.org/2000/svg";
     // A report holds until the next one, but no longer than this many seconds.
-    const HOLDS = 1;
+    const HOLDS = 1.5;
     let reports = [];
 
     const score = (report) => Math.max(...report.faces.filter((face) => face.score != null).map((face) => face.score));
@@ -98,17 +98,19 @@ for (const section of document.querySelectorAll("section.clip")) {
             return element;
         };
         const place = (time) => (1000 * time) / video.duration;
-        let [points, last] = [[], -Infinity];
+        let points = [];
         const flush = () => {
             if (points.length) add("polyline", { points: points.join(" ") });
             points = [];
         };
-        for (const report of reports) {
+        reports.forEach((report, index) => {
             const height = score(report);
-            if (!Number.isFinite(height) || report.clip_time - last > HOLDS) flush();
-            if (Number.isFinite(height)) points.push(`${place(report.clip_time).toFixed(2)},${(20 - 20 * height).toFixed(2)}`);
-            last = report.clip_time;
-        }
+            if (!Number.isFinite(height)) return flush();
+            const next = reports[index + 1]?.clip_time ?? Infinity;
+            const until = Math.min(next, report.clip_time + HOLDS, video.duration);
+            for (const time of [report.clip_time, until]) points.push(`${place(time).toFixed(2)},${(20 - 20 * height).toFixed(2)}`);
+            if (until < next) flush();
+        });
         flush();
         add("line", { class: "cursor", y1: 0, y2: 20, x1: 0, x2: 0 });
         show();

@@ -35,7 +35,8 @@ pub fn run(path: &Path, login_link: bool, log_json: bool) -> Done {
     let config = load(path)?;
     let store: Arc<dyn Store> = Arc::new(open(&config)?);
     let listen = config.server.listen;
-    if !listen.ip().is_loopback() && store.users()?.is_empty() {
+    let logged_in_elsewhere = config.server.proxy_user_header.is_some();
+    if !listen.ip().is_loopback() && !logged_in_elsewhere && store.users()?.is_empty() {
         bail!(
             "server.listen = \"{listen}\" can be reached by others, and no user is set up; \
              run `deepfake-monitor user add NAME --role admin`, or listen on 127.0.0.1"
@@ -295,4 +296,54 @@ pub fn retain(path: &Path, dry_run: bool) -> Done {
         evidence::remove(&config.evidence(), &store.delete(&plan, now)?);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+pub fn add_token(path: &Path, name: &str, role: Role) -> Done {
+    let store = open(&load(path)?)?;
+    let token = web::auth::new_token(&store, name, role)?;
+    store.audit(system_time(), "command line", &format!("made the token {name} as {}", role.as_str()))?;
+    println!("{token}");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn remove_token(path: &Path, name: &str) -> Done {
+    let store = open(&load(path)?)?;
+    if !store.remove_token(name)? {
+        bail!("there is no token {name}");
+    }
+    store.audit(system_time(), "command line", &format!("removed the token {name}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn list_tokens(path: &Path) -> Done {
+    for (name, role) in open(&load(path)?)?.tokens()? {
+        println!("{name}\t{}", role.as_str());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn fsck(path: &Path, repair: bool) -> Done {
+    let config = load(path)?;
+    let store = open(&config)?;
+    let found = evidence::compare(&store, &config.evidence())?;
+    for trouble in &found.damaged {
+        println!("{trouble}");
+    }
+    for folder in &found.strays {
+        println!("evidence/{folder}: belongs to no incident");
+    }
+    println!("{} folders and {} clips were compared", found.folders, found.clips);
+    if repair && !found.strays.is_empty() {
+        if 2 * found.strays.len() > found.folders {
+            bail!(
+                "more than half of all evidence belongs to no incident: is this the right database? Nothing was deleted"
+            );
+        }
+        evidence::remove(&config.evidence(), &found.strays);
+        let what = format!("fsck deleted evidence of no incident: {}", found.strays.join(", "));
+        store.audit(system_time(), "command line", &what)?;
+        println!("deleted {} folders", found.strays.len());
+    }
+    let clean = found.damaged.is_empty() && (repair || found.strays.is_empty());
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

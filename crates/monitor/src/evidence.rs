@@ -189,6 +189,54 @@ pub fn remove(evidence: &Path, incidents: &[String]) {
     }
 }
 
+/// How disk and database differ.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Differences {
+    pub folders: usize,
+    pub clips: usize,
+    /// Folders that belong to no incident.
+    pub strays: Vec<String>,
+    /// Files that are not as they were sealed.
+    pub damaged: Vec<String>,
+}
+
+/// Compares each sealed file with its checksum, and each folder with the incidents.
+///
+/// # Errors
+/// If the database or the folder cannot be read.
+pub fn compare(store: &dyn Store, evidence: &Path) -> anyhow::Result<Differences> {
+    let mut found = Differences::default();
+    for clip in store.sealed_clips()? {
+        found.clips += 1;
+        let folder = folder(evidence, &clip.incident.to_string());
+        for sealed in &clip.files {
+            let trouble = match summed(&folder, sealed.name.clone()) {
+                Ok(now) if now == *sealed => continue,
+                Ok(now) if now.bytes != sealed.bytes => format!("{} bytes instead of {}", now.bytes, sealed.bytes),
+                Ok(_) => "its contents changed".into(),
+                Err(error) => error.to_string(),
+            };
+            found.damaged.push(format!("evidence/{}/{}: {trouble}", clip.incident, sealed.name));
+        }
+    }
+    let entries = match std::fs::read_dir(evidence) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        entries => entries?,
+    };
+    for entry in entries {
+        let Ok(name) = entry?.file_name().into_string() else { continue };
+        // Only what we could have made is ours to judge.
+        if uuid::Uuid::parse_str(&name).is_ok() {
+            found.folders += 1;
+            if store.incident(&name)?.is_none() {
+                found.strays.push(name);
+            }
+        }
+    }
+    found.strays.sort();
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::Command;
@@ -250,6 +298,18 @@ mod tests {
         assert_eq!(manifest["coverage_totals"]["analysed"], 7000);
         assert_eq!(manifest["clips"][0]["missing"][0], "11.0 s of the pre-roll");
         assert_eq!(manifest["incident"]["channel"], "studio");
+
+        store.record(&[Record::Clip(sealed)]).unwrap();
+        let stray = uuid::Uuid::now_v7().to_string();
+        std::fs::create_dir(evidence.join(&stray)).unwrap();
+        std::fs::create_dir(evidence.join("lost+found")).unwrap();
+        let found = compare(&store, &evidence).unwrap();
+        assert_eq!((found.folders, found.clips, found.damaged.len(), &found.strays), (2, 1, 0, &vec![stray]));
+        std::fs::write(folder.join("1.mp4"), b"PICTURES").unwrap();
+        std::fs::remove_file(folder.join("1-0000100.jpg")).unwrap();
+        let found = compare(&store, &evidence).unwrap();
+        assert!(found.damaged.iter().any(|what| what.ends_with("1.mp4: its contents changed")), "{found:?}");
+        assert_eq!(found.damaged.len(), 2);
 
         let empty = Clip { part: 2, container: None, missing: Vec::new(), ..clip };
         let sealed = seal(&store, &evidence, &about, empty, 12_000);

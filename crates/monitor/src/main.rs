@@ -62,6 +62,21 @@ enum Command {
         #[command(subcommand)]
         what: User,
     },
+    /// Add, list and remove tokens of programs that use the API.
+    Token {
+        #[command(flatten)]
+        config: Config,
+        #[command(subcommand)]
+        what: Token,
+    },
+    /// Compare the evidence on the disk with the database: exit 1 if they differ.
+    Fsck {
+        #[command(flatten)]
+        config: Config,
+        /// Delete what belongs to no incident, unless that is more than half of all.
+        #[arg(long)]
+        repair: bool,
+    },
     /// Send an event to a sink, to see whether it arrives.
     Sink {
         #[command(flatten)]
@@ -108,6 +123,21 @@ enum User {
 }
 
 #[derive(Subcommand)]
+enum Token {
+    /// Make a token, or another one in place of it; it is printed this once.
+    Add {
+        name: String,
+        /// What it may do.
+        #[arg(long, value_enum, default_value = "viewer")]
+        role: Role,
+    },
+    Remove {
+        name: String,
+    },
+    List,
+}
+
+#[derive(Subcommand)]
 enum Sink {
     /// Send a made-up event.
     Test { name: String },
@@ -124,6 +154,12 @@ fn main() -> ExitCode {
             User::Remove { name } => commands::remove_user(&config.config, &name),
             User::List => commands::list_users(&config.config),
         },
+        Command::Token { config, what } => match what {
+            Token::Add { name, role } => commands::add_token(&config.config, &name, role),
+            Token::Remove { name } => commands::remove_token(&config.config, &name),
+            Token::List => commands::list_tokens(&config.config),
+        },
+        Command::Fsck { config, repair } => commands::fsck(&config.config, repair),
         Command::Sink { config, what: Sink::Test { name } } => commands::test_sink(&config.config, &name),
         Command::Retention { config, dry_run } => commands::retain(&config.config, dry_run),
         #[cfg(feature = "worker")]

@@ -32,10 +32,15 @@ struct Answer {
 
 impl Site {
     fn new(base: &'static str) -> Self {
+        Self::with(base, "")
+    }
+
+    /// With more lines of `[server]`.
+    fn with(base: &'static str, server: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("monitor.toml");
         let text = format!(
-            "[server]\nbase-path = \"{base}\"\ntime-zone = \"Europe/Berlin\"\n[channel.studio]\n\
+            "[server]\nbase-path = \"{base}\"\ntime-zone = \"Europe/Berlin\"\n{server}[channel.studio]\n\
              source = \"rtsp://admin:hunter2@cam.example/live?key=t0psecret\"\ntitle = \"{HOSTILE}\"\nenabled = false\n"
         );
         std::fs::write(&file, text).unwrap();
@@ -49,7 +54,21 @@ impl Site {
     }
 
     async fn ask(&self, method: &str, path: &str, cookie: &str, more: &[(&str, &str)], body: &str) -> Answer {
+        self.ask_from("192.0.2.1", method, path, cookie, more, body).await
+    }
+
+    async fn ask_from(
+        &self,
+        peer: &str,
+        method: &str,
+        path: &str,
+        cookie: &str,
+        more: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let peer = std::net::SocketAddr::new(peer.parse().unwrap(), 4000);
         let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
+        request = request.extension(axum::extract::ConnectInfo(peer));
         if !cookie.is_empty() {
             request = request.header(header::COOKIE, cookie);
         }
@@ -169,6 +188,58 @@ async fn whoever_may_only_look_changes_nothing_and_nobody_does_by_a_forged_reque
 }
 
 #[tokio::test]
+async fn a_program_uses_the_api_with_its_token_and_no_page() {
+    let site = Site::new("");
+    let id = site.incident().id.to_string();
+    let token = web::auth::new_token(&*site.store, "night shift", Role::Reviewer).unwrap();
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let path = format!("/api/v1/incidents/{id}/reviews");
+    let answer = site.ask("POST", &path, "", &headers, r#"{"action":"acknowledge"}"#).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "no other page can send it: {}", answer.body);
+    assert_eq!(site.store.reviews(&id).unwrap()[0].user, "token night shift");
+    let answer = site.ask("POST", "/api/v1/reload", "", &headers, "{}").await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "that needs an administrator");
+    assert_eq!(site.ask("GET", "/", "", &headers, "").await.status, StatusCode::SEE_OTHER);
+    let wrong = site.ask("GET", "/api/v1/me", "", &[("authorization", "Bearer x")], "").await;
+    assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+    assert!(site.store.remove_token("night shift").unwrap());
+    assert_eq!(site.ask("GET", "/api/v1/me", "", &headers, "").await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn only_a_trusted_proxy_says_who_somebody_is() {
+    let site = Site::with(
+        "",
+        "proxy-user-header = \"x-remote-user\"\nproxy-role-header = \"x-remote-role\"\n\
+         trusted-proxies = [\"10.0.0.1\"]\n",
+    );
+    let id = site.incident().id.to_string();
+    let anna = [("x-remote-user", "anna"), ("x-remote-role", "reviewer")];
+    assert_eq!(site.ask_from("10.0.0.2", "GET", "/", "", &anna, "").await.status, StatusCode::SEE_OTHER);
+    assert_eq!(site.ask_from("10.0.0.1", "GET", "/", "", &[], "").await.status, StatusCode::SEE_OTHER);
+    // The same address, as a socket of IPv6 shows it.
+    let me = site.ask_from("::ffff:10.0.0.1", "GET", "/api/v1/me", "", &anna, "").await;
+    let me: serde_json::Value = serde_json::from_str(&me.body).unwrap();
+    assert_eq!((&me["name"], &me["role"]), (&"anna".into(), &"reviewer".into()));
+    let csrf = me["csrf"].as_str().unwrap();
+    let path = format!("/incidents/{id}");
+    let kind = ("content-type", "application/x-www-form-urlencoded");
+    let form = |csrf: &str| format!("csrf={csrf}&decision=acknowledge&note=&to=");
+    let with = [anna[0], anna[1], kind];
+    let forged = site.ask_from("10.0.0.1", "POST", &path, "", &with, &form("forged")).await;
+    assert_eq!(forged.status, StatusCode::FORBIDDEN);
+    let bobs = [("x-remote-user", "bob"), anna[1], kind];
+    let other = site.ask_from("10.0.0.1", "POST", &path, "", &bobs, &form(csrf)).await;
+    assert_eq!(other.status, StatusCode::FORBIDDEN, "it is anna's");
+    assert_eq!(site.ask_from("10.0.0.1", "POST", &path, "", &with, &form(csrf)).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(site.store.reviews(&id).unwrap()[0].user, "anna");
+    let god = [("x-remote-user", "eve"), ("x-remote-role", "god")];
+    let answer = site.ask_from("10.0.0.1", "GET", "/api/v1/me", "", &god, "").await;
+    assert!(answer.body.contains("\"viewer\""), "{}", answer.body);
+}
+
+#[tokio::test]
 async fn pages_ask_for_a_login_and_guessing_is_slowed() {
     let site = Site::new("");
     for path in ["/", "/wall", "/incidents", "/coverage", "/health", "/channels/studio", "/live"] {
@@ -209,10 +280,19 @@ async fn no_secret_is_shown_and_nothing_hostile_gets_through() {
     let site = Site::new("");
     let id = site.incident().id.to_string();
     let (cookie, _) = site.login(Role::Admin).await;
-    let mut paths: Vec<String> =
-        ["/", "/wall", "/incidents", "/coverage", "/health", "/channels/studio", "/metrics", "/readyz"]
-            .map(str::to_owned)
-            .into();
+    let mut paths: Vec<String> = [
+        "/",
+        "/wall",
+        "/incidents",
+        "/coverage",
+        "/health",
+        "/channels/studio",
+        "/channels/studio/alarms",
+        "/metrics",
+        "/readyz",
+    ]
+    .map(str::to_owned)
+    .into();
     paths.push(format!("/incidents/{id}"));
     paths.extend(
         described(&site, "studio").await.into_iter().filter(|(method, _)| method == "GET").map(|(_, path)| path),

@@ -47,6 +47,14 @@ pub struct Server {
     pub secure_cookies: bool,
     /// How long a login lasts.
     pub session: Span,
+    /// Header in which a proxy says who is logged in, such as `x-remote-user`. It is believed only
+    /// from `trusted-proxies`; the proxy must not pass on what a browser sends in it.
+    pub proxy_user_header: Option<String>,
+    /// Header in which it says what they may do: `viewer`, `reviewer` or `admin`. Without it, or
+    /// with another word, they may look.
+    pub proxy_role_header: Option<String>,
+    /// Addresses of those proxies.
+    pub trusted_proxies: Vec<std::net::IpAddr>,
 }
 
 impl Default for Server {
@@ -57,6 +65,9 @@ impl Default for Server {
             time_zone: "UTC".into(),
             secure_cookies: false,
             session: Span::hours(12),
+            proxy_user_header: None,
+            proxy_role_header: None,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -200,6 +211,7 @@ pub enum AlertKind {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
 pub enum SinkTable {
     Webhook(Webhook),
+    Mqtt(Mqtt),
 }
 
 /// An address that gets each event as a POST, signed as Standard Webhooks says.
@@ -216,6 +228,35 @@ pub struct Webhook {
     pub allow_link_local: bool,
     #[serde(default = "Webhook::default_timeout")]
     pub timeout: Span,
+}
+
+/// A broker that speaks MQTT 5. Each event goes to `TOPIC/incidents/CHANNEL` with QoS 1;
+/// `TOPIC/available` is retained, and `offline` when the monitor is gone.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Mqtt {
+    /// `mqtt://HOST:PORT`, or `mqtts://HOST:PORT` for TLS.
+    pub url: Address,
+    #[serde(default = "Mqtt::default_topic")]
+    pub topic: String,
+    /// Two programs at one broker need different ones.
+    #[serde(default = "Mqtt::default_client_id")]
+    pub client_id: String,
+    pub user: Option<String>,
+    /// The password, kept elsewhere (`env:NAME`, `file:PATH`, `credential:NAME`).
+    pub password: Option<Secret>,
+    #[serde(default = "Webhook::default_timeout")]
+    pub timeout: Span,
+}
+
+impl Mqtt {
+    fn default_topic() -> String {
+        "deepfake".into()
+    }
+
+    fn default_client_id() -> String {
+        "deepfake-monitor".into()
+    }
 }
 
 impl Webhook {

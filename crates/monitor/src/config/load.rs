@@ -125,6 +125,16 @@ impl Loader {
             let message = format!("server.base-path \"{}\" must start with / and be plain", server.base_path);
             self.error(&files[0], None, message);
         }
+        for header in [&server.proxy_user_header, &server.proxy_role_header].into_iter().flatten() {
+            if axum::http::HeaderName::try_from(header).is_err() {
+                let message = format!("server: \"{header}\" is no name of a header");
+                self.error(&files[0], None, message);
+            }
+        }
+        if server.proxy_user_header.is_some() && server.trusted_proxies.is_empty() {
+            let message = "server.proxy-user-header needs server.trusted-proxies: nobody else is believed";
+            self.error(&files[0], None, message.into());
+        }
         if let Err(error) = jiff::tz::TimeZone::get(&server.time_zone) {
             let message = format!("server.time-zone \"{}\" is no IANA time zone: {error}", server.time_zone);
             self.error(&files[0], None, message);
@@ -174,9 +184,18 @@ impl Loader {
     }
 
     fn check_sink(&mut self, source: &Source, name: &str, table: &Spanned<SinkTable>) {
-        let SinkTable::Webhook(webhook) = table.get_ref();
-        if !webhook.url.scheme().is_some_and(|scheme| ["http", "https"].contains(&scheme.as_str())) {
-            let message = format!("sink.{name}.url must start with https:// or http://");
+        let (address, schemes) = match table.get_ref() {
+            SinkTable::Webhook(webhook) => (&webhook.url, ["https", "http"]),
+            SinkTable::Mqtt(mqtt) => (&mqtt.url, ["mqtts", "mqtt"]),
+        };
+        if !address.scheme().is_some_and(|scheme| schemes.contains(&scheme.as_str())) {
+            let message = format!("sink.{name}.url must start with {}:// or {}://", schemes[0], schemes[1]);
+            self.error(source, Some(table.span().start), message);
+        }
+        if let SinkTable::Mqtt(mqtt) = table.get_ref()
+            && (mqtt.topic.is_empty() || mqtt.topic.contains(['#', '+', '\0']) || mqtt.topic.ends_with('/'))
+        {
+            let message = format!("sink.{name}.topic must be a topic without # and +, and not end in /");
             self.error(source, Some(table.span().start), message);
         }
     }

@@ -11,7 +11,7 @@ pub mod secret;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-pub use file::{AlertKind, Retention, Server, SinkTable, Span, Transport, Webhook, Workers};
+pub use file::{AlertKind, Mqtt, Retention, Server, SinkTable, Span, Transport, Webhook, Workers};
 pub use load::{Errors, load};
 pub use secret::{Address, Secret};
 

@@ -1,6 +1,8 @@
 //! Events out. Each sink takes its events from the outbox on a thread of its own: a receiver that
 //! is slow or away delays nobody else, and nothing is lost while it is.
 
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 pub mod webhook;
 
 use std::collections::BTreeMap;
@@ -35,6 +37,10 @@ pub trait Sink {
 pub fn make(table: &SinkTable) -> Result<Box<dyn Sink + Send>, String> {
     match table {
         SinkTable::Webhook(webhook) => Ok(Box::new(webhook::Webhook::new(webhook)?)),
+        #[cfg(feature = "mqtt")]
+        SinkTable::Mqtt(mqtt) => Ok(Box::new(mqtt::Mqtt::new(mqtt)?)),
+        #[cfg(not(feature = "mqtt"))]
+        SinkTable::Mqtt(_) => Err("this program was built without MQTT (feature `mqtt`)".into()),
     }
 }
 

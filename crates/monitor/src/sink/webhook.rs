@@ -137,7 +137,7 @@ mod tests {
         let key = folder.path().join("key");
         std::fs::write(&key, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
         let text = format!("kind = \"webhook\"\nurl = \"{url}\"\nsecret = \"file:{}\"\n{more}", key.display());
-        let SinkTable::Webhook(table) = toml::from_str(&text).unwrap();
+        let SinkTable::Webhook(table) = toml::from_str(&text).unwrap() else { panic!("{text}") };
         Webhook::new(&table).unwrap()
     }
 
@@ -219,7 +219,7 @@ mod tests {
         let key = folder.path().join("key");
         std::fs::write(&key, "hunter2").unwrap();
         let text = format!("kind = \"webhook\"\nurl = \"https://h/\"\nsecret = \"file:{}\"", key.display());
-        let SinkTable::Webhook(table) = toml::from_str(&text).unwrap();
+        let SinkTable::Webhook(table) = toml::from_str(&text).unwrap() else { panic!("{text}") };
         let error = Webhook::new(&table).err().unwrap();
         assert!(error.contains("whsec_") && !error.contains("hunter2"), "{error}");
     }

@@ -176,6 +176,8 @@ pub struct Session {
     pub role: Role,
     pub csrf: String,
     pub expires: i64,
+    /// A program that showed its token: no other page can make it do so.
+    pub by_token: bool,
 }
 
 /// What the program records and reads. All calls may block on the disk: they are made off the
@@ -195,6 +197,8 @@ pub trait Store: Send + Sync {
     fn thumbnail(&self, incident: &str) -> Result<Option<Vec<u8>>>;
     /// The clips of an incident, in order.
     fn clips(&self, incident: &str) -> Result<Vec<Clip>>;
+    /// All clips that are sealed.
+    fn sealed_clips(&self) -> Result<Vec<Clip>>;
     /// The clips that were being recorded when the program ended.
     fn unfinished_clips(&self) -> Result<Vec<Clip>>;
     fn reviews(&self, incident: &str) -> Result<Vec<Review>>;
@@ -218,6 +222,12 @@ pub trait Store: Send + Sync {
     fn remove_user(&self, name: &str) -> Result<bool>;
     fn add_session(&self, token: &[u8], session: &Session) -> Result<()>;
     fn session(&self, token: &[u8], now: i64) -> Result<Option<Session>>;
+    /// Adds a token for the API, or changes it.
+    fn add_token(&self, name: &str, hash: &[u8], role: Role, now: i64) -> Result<()>;
+    fn remove_token(&self, name: &str) -> Result<bool>;
+    fn tokens(&self) -> Result<Vec<(String, Role)>>;
+    /// Name and role of the token with this hash.
+    fn token(&self, hash: &[u8]) -> Result<Option<(String, Role)>>;
     fn end_session(&self, token: &[u8]) -> Result<()>;
     fn add_login_link(&self, token: &[u8], expires: i64) -> Result<()>;
     /// Whether the link was good; it is not afterwards.

@@ -16,8 +16,11 @@ use crate::channel::incident::Incident;
 use crate::channel::ledger::{Kind, Span};
 
 /// Applied in this order; a database says in `user_version` how many it has.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../../migrations/0001_first.sql"), include_str!("../../migrations/0002_clips.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../../migrations/0001_first.sql"),
+    include_str!("../../migrations/0002_clips.sql"),
+    include_str!("../../migrations/0003_tokens.sql"),
+];
 
 /// File systems on which SQLite's locks do not hold, by their magic number.
 const NETWORK_FILE_SYSTEMS: [(i64, &str); 5] =
@@ -176,6 +179,11 @@ fn set_clip(transaction: &Transaction<'_>, clip: &Clip) -> Result<()> {
     Ok(())
 }
 
+fn named_role(row: &Row<'_>) -> rusqlite::Result<(String, Role)> {
+    let word: String = row.get(1)?;
+    Ok((row.get(0)?, Role::from_word(&word).ok_or_else(|| unknown_word(1, word))?))
+}
+
 fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     Ok(Stored { number: row.get(0)?, id: row.get(1)?, kind: row.get(2)?, at: row.get(3)?, body: row.get(4)? })
 }
@@ -277,6 +285,14 @@ impl Store for Sqlite {
         let reader = self.read();
         let mut query = reader.prepare_cached("SELECT body FROM clip WHERE incident = ?1 ORDER BY part")?;
         let clips = query.query_map([incident], |row| json(&row.get::<_, String>(0)?))?;
+        Ok(clips.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn sealed_clips(&self) -> Result<Vec<Clip>> {
+        let reader = self.read();
+        let mut query =
+            reader.prepare_cached("SELECT body FROM clip WHERE state <> 'recording' ORDER BY incident, part")?;
+        let clips = query.query_map([], |row| json(&row.get::<_, String>(0)?))?;
         Ok(clips.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -430,9 +446,37 @@ impl Store for Sqlite {
         let session = query.query_row(params![token, now], |row| {
             let word: String = row.get(1)?;
             let role = Role::from_word(&word).ok_or_else(|| unknown_word(1, word))?;
-            Ok(Session { user: row.get(0)?, role, csrf: row.get(2)?, expires: row.get(3)? })
+            Ok(Session { user: row.get(0)?, role, csrf: row.get(2)?, expires: row.get(3)?, by_token: false })
         });
         Ok(session.optional()?)
+    }
+
+    fn add_token(&self, name: &str, hash: &[u8], role: Role, now: i64) -> Result<()> {
+        self.write(|transaction| {
+            transaction.execute(
+                "INSERT INTO token (name, hash, role, created) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, role = excluded.role",
+                params![name, hash, role.as_str(), now],
+            )?;
+            Ok(())
+        })
+    }
+
+    fn remove_token(&self, name: &str) -> Result<bool> {
+        self.write(|transaction| Ok(transaction.execute("DELETE FROM token WHERE name = ?1", [name])? > 0))
+    }
+
+    fn tokens(&self) -> Result<Vec<(String, Role)>> {
+        let reader = self.read();
+        let mut query = reader.prepare_cached("SELECT name, role FROM token ORDER BY name")?;
+        let tokens = query.query_map([], named_role)?;
+        Ok(tokens.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn token(&self, hash: &[u8]) -> Result<Option<(String, Role)>> {
+        let reader = self.read();
+        let mut query = reader.prepare_cached("SELECT name, role FROM token WHERE hash = ?1")?;
+        Ok(query.query_row([hash], named_role).optional()?)
     }
 
     fn end_session(&self, token: &[u8]) -> Result<()> {
@@ -704,7 +748,8 @@ mod tests {
         let (_folder, store) = store();
         let user = User { name: "anna".into(), hash: "x".into(), role: Role::Viewer };
         store.set_user(&user, 0).unwrap();
-        let session = Session { user: "anna".into(), role: Role::Viewer, csrf: "c".into(), expires: 1000 };
+        let session =
+            Session { user: "anna".into(), role: Role::Viewer, csrf: "c".into(), expires: 1000, by_token: false };
         store.add_session(b"token", &session).unwrap();
         assert_eq!(store.session(b"token", 500).unwrap(), Some(session));
         assert_eq!(store.session(b"token", 1000).unwrap(), None);

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::Caller;
-use super::{App, Failure, events};
+use super::{App, Failure, alarms, events};
 use crate::channel::clip::Clip;
 use crate::channel::incident::Incident;
 use crate::channel::ledger::{Kind, Span, totals};
@@ -26,7 +26,7 @@ const LONGEST: i64 = 32 * 86_400_000;
 #[derive(OpenApi)]
 #[openapi(info(
     title = "deepfake-monitor",
-    description = "Log in by POST /login; what changes something needs the header x-csrf-token, which GET /api/v1/me gives."
+    description = "Programs send `Authorization: Bearer TOKEN` (`deepfake-monitor token add`). Whoever logs in by POST /login sends the header x-csrf-token, which GET /api/v1/me gives, with whatever changes something."
 ))]
 struct Description;
 
@@ -39,6 +39,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(pause))
         .routes(routes!(coverage))
         .routes(routes!(scores))
+        .routes(routes!(alarms::alarms))
         .routes(routes!(incidents))
         .routes(routes!(incident))
         .routes(routes!(thumbnail))

@@ -130,7 +130,7 @@ fn may(session: &Session, role: Role, csrf: Option<&str>) -> Result<(), Failure>
     if session.role < role {
         return Err(Failure(StatusCode::FORBIDDEN, format!("this needs the role {}", role.as_str())));
     }
-    if !csrf.is_some_and(|csrf| same(csrf, &session.csrf)) {
+    if !session.by_token && !csrf.is_some_and(|csrf| same(csrf, &session.csrf)) {
         return Err(Failure(
             StatusCode::FORBIDDEN,
             "the token against forged requests is missing or wrong; reload the page".into(),
@@ -145,7 +145,52 @@ fn token_of(parts: &Parts) -> Option<String> {
     pairs.find(|(name, _)| *name == COOKIE).map(|(_, token)| token.to_owned())
 }
 
+/// Somebody whom a trusted proxy has logged in.
+fn proxied(parts: &Parts, app: &App) -> Option<Session> {
+    let said = |header: &Option<String>| parts.headers.get(header.as_ref()?)?.to_str().ok();
+    let user = said(&app.server.proxy_user_header)?;
+    let ConnectInfo(peer) = parts.extensions.get::<ConnectInfo<std::net::SocketAddr>>()?;
+    if !app.server.trusted_proxies.contains(&peer.ip().to_canonical()) || check_name(user).is_err() {
+        return None;
+    }
+    let role = said(&app.server.proxy_role_header).and_then(Role::from_word).unwrap_or(Role::Viewer);
+    let csrf = URL_SAFE_NO_PAD.encode(Sha256::new().chain_update(app.key).chain_update(user).finalize());
+    Some(Session { user: user.into(), role, csrf, expires: i64::MAX, by_token: false })
+}
+
+/// The token of a program.
+fn bearer(parts: &Parts) -> Option<String> {
+    let text = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = text.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+async fn token_session(token: String, app: &App) -> Result<Option<Session>, Failure> {
+    let found = app.ask(move |store| store.token(&stored(&token))).await?;
+    Ok(found.map(|(name, role)| Session {
+        user: format!("token {name}"),
+        role,
+        csrf: String::new(),
+        expires: i64::MAX,
+        by_token: true,
+    }))
+}
+
+/// Makes a token for the API; it is shown this once.
+///
+/// # Errors
+/// If the name will not do, or the token cannot be recorded.
+pub fn new_token(store: &dyn Store, name: &str, role: Role) -> anyhow::Result<String> {
+    check_name(name).map_err(anyhow::Error::msg)?;
+    let token = random_token().map_err(|failure| anyhow::anyhow!(failure.1))?;
+    store.add_token(name, &stored(&token), role, system_time())?;
+    Ok(token)
+}
+
 async fn session_of(parts: &Parts, app: &App) -> Result<Option<Session>, Failure> {
+    if let Some(session) = proxied(parts, app) {
+        return Ok(Some(session));
+    }
     let Some(token) = token_of(parts) else { return Ok(None) };
     app.ask(move |store| store.session(&stored(&token), system_time())).await
 }
@@ -154,7 +199,10 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
-        let session = session_of(parts, app).await?;
+        let session = match bearer(parts) {
+            Some(token) => token_session(token, app).await?,
+            None => session_of(parts, app).await?,
+        };
         session.map(Self).ok_or_else(|| Failure(StatusCode::UNAUTHORIZED, "log in first".into()))
     }
 }
@@ -261,7 +309,7 @@ pub async fn once(State(app): State<App>, Form(link): Form<Link>) -> Result<Resp
 async fn enter(app: &App, user: String, role: Role) -> Result<Response, Failure> {
     let (token, csrf) = (random_token()?, random_token()?);
     let lasts = app.server.session.milliseconds();
-    let session = Session { user, role, csrf, expires: system_time() + lasts };
+    let session = Session { user, role, csrf, expires: system_time() + lasts, by_token: false };
     let key = stored(&token);
     app.ask(move |store| {
         store.audit(system_time(), &session.user, "logged in")?;
@@ -301,11 +349,16 @@ pub async fn logout(
 /// # Errors
 /// If name or password will not do.
 pub fn user(name: &str, password: &str, role: Role) -> Result<User, String> {
+    check_name(name)?;
+    Ok(User { name: name.into(), hash: hash(password)?, role })
+}
+
+fn check_name(name: &str) -> Result<(), String> {
     let plain = |char: char| char.is_alphanumeric() || "-_.@ ".contains(char);
     if name.is_empty() || name.chars().count() > 64 || !name.chars().all(plain) {
         return Err("a name has 1 to 64 letters, digits, spaces, and - _ . @".into());
     }
-    Ok(User { name: name.into(), hash: hash(password)?, role })
+    Ok(())
 }
 
 #[cfg(test)]

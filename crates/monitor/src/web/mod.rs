@@ -1,6 +1,7 @@
 //! The web page, the API and the metrics. Everything comes out of this binary; nothing is loaded
 //! from elsewhere.
 
+mod alarms;
 mod api;
 pub mod auth;
 mod chart;
@@ -29,13 +30,17 @@ pub struct App {
     pub store: Arc<dyn Store>,
     pub server: Arc<Server>,
     pub logins: Arc<auth::Logins>,
+    /// Makes tokens against forged requests for those whom a proxy logs in.
+    pub key: [u8; 32],
 }
 
 impl App {
     pub fn new(supervisor: Handle, store: Arc<dyn Store>, server: Server) -> Self {
         let base = server.base_path.trim_end_matches('/').to_owned();
         let server = Arc::new(Server { base_path: base, ..server });
-        Self { supervisor, store, server, logins: Arc::default() }
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).expect("the system gives random numbers");
+        Self { supervisor, store, server, logins: Arc::default(), key }
     }
 
     /// A path of this page, as the browser must ask for it.
@@ -92,6 +97,7 @@ pub fn router(app: App) -> Router {
         .route("/wall", get(pages::tiles))
         .route("/channels/{id}", get(pages::channel))
         .route("/channels/{id}/pause", post(pages::pause))
+        .route("/channels/{id}/alarms", get(alarms::page))
         .route("/incidents", get(pages::incidents))
         .route("/incidents/{id}", get(pages::incident).post(pages::review))
         .route("/coverage", get(pages::coverage))
@@ -101,6 +107,7 @@ pub fn router(app: App) -> Router {
         .route("/logout", post(auth::logout))
         .route("/live", get(events::live))
         .route("/assets/style.css", get(|| asset("text/css; charset=utf-8", include_str!("../../assets/style.css"))))
+        .route("/assets/icon.svg", get(|| asset("image/svg+xml", include_str!("../../assets/icon.svg"))))
         .route(
             "/assets/monitor.js",
             get(|| asset("text/javascript; charset=utf-8", include_str!("../../assets/monitor.js"))),

@@ -29,7 +29,7 @@ pub fn bare(app: &App, title: &str, content: Markup) -> Markup {
     frame(app, title, None, content)
 }
 
-fn page(app: &App, session: &Session, title: &str, content: Markup) -> Markup {
+pub fn page(app: &App, session: &Session, title: &str, content: Markup) -> Markup {
     frame(app, title, Some(session), content)
 }
 
@@ -43,6 +43,7 @@ fn frame(app: &App, title: &str, session: Option<&Session>, content: Markup) -> 
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (title) " · deepfake-monitor" }
+                link rel="icon" type="image/svg+xml" href=(app.path("/assets/icon.svg"));
                 link rel="stylesheet" href=(app.path("/assets/style.css"));
                 script type="module" src=(app.path("/assets/monitor.js")) {}
             }
@@ -122,13 +123,21 @@ fn badge(channel: &ChannelView) -> Markup {
     html! { span class={ "badge " (class) } { span aria-hidden="true" { (sign) } " " (word) } }
 }
 
+/// Words of a report as people write them.
+fn spelled_out(word: &str) -> String {
+    word.replace('-', " ")
+}
+
 fn tile(app: &App, channel: &ChannelView, now: i64) -> Markup {
     let still = app.supervisor.shared.still(&channel.id);
     let fresh = channel.state != machine::State::Paused;
     let running = channel.state == machine::State::Running;
+    let shed = running && channel.coverage == ledger::Kind::Shed;
     let notes = [
         (!running).then(|| format!("for {}", length(now - channel.since))),
-        channel.reason.clone().or(channel.coverage_reason.clone()),
+        channel.reason.clone().or(channel.coverage_reason.as_deref().map(spelled_out)),
+        shed.then(|| "this machine is too slow to judge every face".into()),
+        channel.recording.then(|| "a clip is being recorded".into()),
         channel.retry_at.map(|retry| format!("next try in {}", length((retry - now).max(0)))),
     ];
     let notes: Vec<_> = notes.into_iter().flatten().collect();
@@ -196,6 +205,7 @@ pub async fn channel(
                 button { @if channel.paused { "Watch again" } @else { "Pause" } }
             }
         }
+        p { a href=(app.path(&format!("/channels/{}/alarms", channel.id))) { "False alarms and threshold" } }
         h2 { "The last hour" }
         (chart::strip(&resampled(&scores, from, to), None))
         (chart::coverage(&spans, from, to))
@@ -245,7 +255,13 @@ fn kind_words(kind: Kind) -> &'static str {
     }
 }
 
+/// What a channel is called; its id if it is no longer set up.
+fn title_of(view: &View, id: &str) -> String {
+    view.channels.iter().find(|channel| channel.id == id).map_or(id, |channel| &channel.title).to_owned()
+}
+
 fn incident_table(app: &App, zone: &Zone, incidents: &[Incident]) -> Markup {
+    let view = app.supervisor.shared.view();
     if incidents.is_empty() {
         return html! { p { "None." } };
     }
@@ -256,7 +272,7 @@ fn incident_table(app: &App, zone: &Zone, incidents: &[Incident]) -> Markup {
                 @for incident in incidents {
                     tr {
                         td { a href=(app.path(&format!("/incidents/{}", incident.id))) { (zone.time(incident.opened)) } }
-                        td { (incident.channel) }
+                        td { (title_of(&view, &incident.channel)) }
                         td { (kind_words(incident.kind)) @if incident.closed.is_none() { " " span.badge.alarm { "open" } } }
                         td.number { @if let Some(peak) = incident.peak { (format!("{peak:.2}")) } }
                         td.number { (length(incident.closed.unwrap_or(incident.last_active) - incident.opened)) }
@@ -330,10 +346,12 @@ pub async fn incident(
     let zone = Zone::named(&app.server.time_zone);
     let threshold =
         app.supervisor.config.borrow().channels.get(&incident.channel).and_then(|channel| channel.fake_threshold);
-    let title = format!("{} {}", incident.channel, kind_words(incident.kind));
+    let view = app.supervisor.shared.view();
+    let title = format!("{} {}", title_of(&view, &incident.channel), kind_words(incident.kind));
+    let playable = clips.iter().any(|clip| clip.video().is_some());
     let content = html! {
         h1 { (title) }
-        @if pictured {
+        @if pictured && !playable {
             img.thumbnail alt="the picture when the incident was noticed" src=(app.path(&format!("/api/v1/incidents/{id}/thumbnail.jpg")));
         }
         dl.facts {
@@ -343,7 +361,7 @@ pub async fn incident(
             @if let Some(reason) = &incident.reason { dt { "Reason" } dd { (reason) } }
             @if let Some(peak) = incident.peak {
                 dt { "Highest score" } dd { (format!("{peak:.3}")) @if let Some(at) = incident.peak_at { " at " (zone.time(at)) } }
-                dt { "Alerts" } dd { (incident.alerts) " (quiet and back " (incident.flaps) " times)" }
+                dt { "Alerts" } dd { (incident.alerts) @if incident.flaps > 0 { "; quiet in between " (times(incident.flaps)) } }
             }
             @if let Some(model) = &incident.model { dt { "Model" } dd { (model) } }
         }
@@ -394,8 +412,8 @@ fn clip_player(app: &App, zone: &Zone, clip: &Clip) -> Markup {
                 "The feed as it arrived"
                 @if let Some(codec) = &clip.codec { " (" (codec) ")" }
                 @if let Some(length) = length { ", " (length) " from " (zone.time(clip.began)) }
-                ". It holds " (self::length(clip.pre_roll)) " before the alert, of "
-                (self::length(clip.pre_roll_wanted)) " that were wanted."
+                ". " (self::length(clip.pre_roll)) " of it lie before the alert ("
+                (self::length(clip.pre_roll_wanted)) " were wanted)."
             }
             @if !clip.missing.is_empty() {
                 p.note { strong { "What is missing: " } (clip.missing.join("; ")) "." }
@@ -525,7 +543,7 @@ pub async fn coverage(
                 @let sums = totals(spans, from, to);
                 tr {
                     td { (title) }
-                    @for sum in sums { td.number { @if sum > 0 { (length(sum)) } } }
+                    @for sum in sums { td.number { @if sum >= 50 { (length(sum)) } @else if sum > 0 { "< 0.1 s" } } }
                     td.number { (length((to.min(now.max(from)) - from - sums.iter().sum::<i64>()).max(0))) }
                 }
             } }
@@ -548,7 +566,7 @@ pub async fn health(State(app): State<App>, Visitor(session): Visitor) -> Result
             dt { "Clips" } dd { @if let Some(why) = &view.clip_trouble { span.badge.bad { (why) } } @else { span.badge.good { "are written" } } }
             @if let Some(free) = view.free_bytes { dt { "Room left on the disk" } dd { (gigabytes(free)) } }
             dt { "Configuration" } dd { @if view.config_trouble.is_some() { span.badge.bad { "the newest is wrong" } } @else { span.badge.good { "as loaded" } } }
-            dt { "Clock" } dd { "set " (view.clock_steps) " times while running" }
+            dt { "Clock" } dd { @if view.clock_steps == 0 { "was not set while running" } @else { "was set " (times(view.clock_steps)) " while running" } }
             @if view.scores_lost > 0 { dt { "Scores lost" } dd { (view.scores_lost) " s" } }
         }
         @if let Some(trouble) = &view.config_trouble { pre.trouble { (trouble) } }
@@ -582,9 +600,13 @@ pub async fn health(State(app): State<App>, Visitor(session): Visitor) -> Result
             } }
         } } }
         h2 { "Who did what" }
-        ol.reviews { @for (at, who, what) in &log { li { (zone.time(*at)) " · " strong { (who) } " · " (what) } } }
+        ul.reviews { @for (at, who, what) in &log { li { (zone.time(*at)) " · " strong { (who) } " · " (what) } } }
     };
     Ok(page(&app, &session, "Health", content))
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".into() } else { format!("{count} times") }
 }
 
 fn gigabytes(bytes: u64) -> String {

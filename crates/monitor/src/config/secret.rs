@@ -60,6 +60,10 @@ impl Address {
         let parts = Parts::of(&self.0);
         if let Some(user) = parts.user {
             add(user);
+            // A password may hold colons: all of it, and what a library takes for it.
+            if let Some((_, password)) = user.split_once(':') {
+                add(password);
+            }
             user.split(':').for_each(&mut add);
         }
         if let Some(key) = parts.stream_key() {
@@ -259,6 +263,8 @@ mod tests {
         let message = "Could not open rtsp://admin:hun%24ter2@cam.example/live: user admin, password hun$ter2";
         let clean = address.scrub(message);
         assert_eq!(clean, "Could not open rtsp://***@cam.example/live: user ***, password ***");
+        let colons = Address::new("rtsp://admin:0%:!%:%A@cam.example/live");
+        assert_eq!(colons.scrub("wrong: 0%:!%:%A"), "wrong: ***");
     }
 
     #[test]

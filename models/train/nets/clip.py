@@ -176,7 +176,7 @@ class Encoder(nn.Module):
 
 RECIPE = Recipe(
     name="l40-large",
-    version="0.1.0",
+    version="0.2.0",
     description="CLIP ViT-B/16 with tuned LayerNorms and l40, added, on each crop: for files and GPUs, and the teacher of l40",
     encoder=Encoder,
     head=None,
@@ -186,7 +186,7 @@ RECIPE = Recipe(
     rate_hz=15 / 8,
     crops_every=8,
     least_frames=3,
-    encoder_steps=1500,
+    encoder_steps=1400,
     encoder_pairs=8,
     encoder_frames=1,
     encoder_rate=3e-4,

@@ -70,7 +70,7 @@ fn picture(scene: usize, face: usize) -> Vec<u8> {
         let (column, row) = (index % WIDTH, index / WIDTH);
         if (left..left + side).contains(&column) && (top..top + side).contains(&row) {
             let (x, y) = ((column - left) / 24, (row - top) / 24);
-            return if (x + face * y) % 2 == 0 { 150 } else { 90 };
+            return if (x + face * y).is_multiple_of(2) { 150 } else { 90 };
         }
         match scene {
             0 => 40 + (column / 40 * 20) as u8,

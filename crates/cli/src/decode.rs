@@ -60,6 +60,10 @@ impl Decoder {
     pub fn open(path: &Path, caps: &gst::Caps, middle: &[gst::Element]) -> Result<Self> {
         let name = path.display().to_string();
         let metadata = path.metadata().with_context(|| format!("cannot open {name}"))?;
+        if metadata.is_dir() {
+            std::fs::read_dir(path).with_context(|| format!("cannot open {name}"))?;
+            bail!("{name} is a folder in which there is no video");
+        }
         if !metadata.is_file() {
             bail!("{name} is no file");
         }

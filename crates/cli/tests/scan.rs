@@ -149,8 +149,10 @@ fn bad_input_is_a_row_that_says_what_happened_and_never_ends_the_others() {
     std::fs::write(at("head.mp4"), &whole[..2000]).unwrap();
     let good = clips.join("single_face.mp4").display().to_string();
     let nobody = clips.join("no_face.mp4").display().to_string();
-    let mut files = vec![at("text.mp4"), at("empty.mp4"), at("gone.mp4"), at("head.mp4"), nobody, good];
-    let mut expected = vec!["", "is empty", "No such file", "", "no face was seen", ""];
+    std::fs::create_dir(at("nothing")).unwrap();
+    let mut files = vec![at("text.mp4"), at("empty.mp4"), at("gone.mp4"), at("head.mp4"), nobody, good, at("nothing")];
+    let mut expected =
+        vec!["", "is empty", "No such file", "", "no face was seen", "", "a folder in which there is no video"];
     if made(&format!("audiotestsrc num-buffers=20 ! wavenc ! filesink location=\"{}\"", at("sound.wav"))) {
         files.push(at("sound.wav"));
         expected.push("no video stream");

@@ -48,15 +48,22 @@ const LISTS: &[&str] = &["txt", "m3u", "list"];
 /// most containers can only be read with seeking.
 ///
 /// # Errors
-/// If a folder or list cannot be read, or names nothing. A *file* that cannot be read is no error here: it gets its own row.
+/// If all that is given is a folder or list that cannot be read, or names nothing. A file that cannot be read, or one of several
+/// folders, is no error here: it gets its own row.
 pub fn expand(given: &[String], spool: &Path) -> Result<Vec<Input>> {
     let mut inputs: Vec<Input> = Vec::new();
     for word in given {
         let before = inputs.len();
-        add(word, Path::new(""), spool, &mut inputs)?;
-        if inputs.len() == before {
+        let added = add(word, Path::new(""), spool, &mut inputs);
+        if added.is_ok() && inputs.len() > before {
+            continue;
+        }
+        if given.len() == 1 || word == "-" {
+            added?;
             bail!("{word} holds no video; these endings are taken for one: {}", clips::VIDEO.join(", "));
         }
+        // Its own row says what is wrong with it, and the others are judged.
+        inputs.push(Input { name: word.clone(), source: Source::File(PathBuf::from(word)) });
     }
     let mut unique: Vec<Input> = Vec::with_capacity(inputs.len());
     let mut seen = std::collections::HashSet::new();
@@ -154,8 +161,10 @@ mod tests {
     #[test]
     fn a_folder_without_video_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let error = names(&[folder.path().to_str().unwrap()]).unwrap_err();
+        let path = folder.path().to_str().unwrap();
+        let error = names(&[path]).unwrap_err();
         assert!(error.to_string().contains("holds no video"), "{error}");
+        assert_eq!(names(&["a.mp4", path, "b.mp4"]).unwrap(), ["a.mp4", path, "b.mp4"], "the others are judged");
     }
 
     #[test]

@@ -32,6 +32,13 @@ cat >"$out/monitor.toml" <<END
 listen = "127.0.0.1:${MONITOR_PORT:-8480}"
 time-zone = "$(cat /etc/timezone 2>/dev/null || echo UTC)"
 
+# Far below the model's own, which spares real people and misses these samples: here something is to
+# happen. Never watch a real feed with it.
+[defaults]
+fake-threshold = 0.4
+post-roll = "5s"
+longest-clip = "1m"
+
 [channel.real]
 title = "Real"
 source = "srt://127.0.0.1:$port?mode=caller"

@@ -20,7 +20,7 @@ struct Cli {
 #[derive(Args)]
 struct Config {
     /// The configuration; files in conf.d beside it are read too.
-    #[arg(long, default_value = "monitor.toml")]
+    #[arg(long, global = true, default_value = "monitor.toml")]
     config: PathBuf,
 }
 

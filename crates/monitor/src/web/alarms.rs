@@ -157,7 +157,7 @@ pub async fn page(
             p { "Too little was analysed to propose a threshold, or even the highest raises more than is allowed." }
         }
         h2 { "Other thresholds" }
-        div.wide { table {
+        div.wide tabindex="0" { table {
             thead { tr { th { "Threshold" } th { "Alarms that nobody confirmed" } th { "Per day" } th { "Confirmed but missed" } } }
             tbody { @for outcome in &alarms.outcomes {
                 tr {

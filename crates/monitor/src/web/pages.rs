@@ -266,7 +266,7 @@ fn incident_table(app: &App, zone: &Zone, incidents: &[Incident]) -> Markup {
         return html! { p { "None." } };
     }
     html! {
-        div.wide { table {
+        div.wide tabindex="0" { table {
             thead { tr { th { "Opened" } th { "Channel" } th { "What" } th { "Highest score" } th { "Lasted" } th { "Faces" } } }
             tbody {
                 @for incident in incidents {
@@ -373,7 +373,7 @@ pub async fn incident(
         (chart::legend())
         @if !incident.faces.is_empty() {
             h2 { "Faces" }
-            div.wide { table {
+            div.wide tabindex="0" { table {
                 thead { tr { th { "Face" } th { "First" } th { "Last" } th { "Highest score" } } }
                 tbody { @for face in &incident.faces {
                     tr { td { (face.track_id) } td { (zone.time(face.first)) } td { (zone.time(face.last)) } td.number { (format!("{:.3}", face.peak)) } }
@@ -392,13 +392,14 @@ fn clip_player(app: &App, zone: &Zone, clip: &Clip) -> Markup {
     let file = |name: &str| app.path(&format!("/api/v1/incidents/{}/evidence/{name}", clip.incident));
     let reports = format!("{}.jsonl", clip.part);
     let pictures = clip.files.iter().filter(|file| file.name.ends_with(".jpg"));
+    let poster = pictures.clone().next().map(|picture| file(&picture.name));
     let length = clip.ended.map(|ended| length(ended - clip.began));
     html! {
         section.clip id={ "clip-" (clip.part) } {
             h2 { "Clip" @if clip.part > 1 { " " (clip.part) } }
             @if let Some(video) = clip.video() {
                 div.screen {
-                    video controls muted playsinline preload="metadata" src=(file(&video.name)) data-reports=(file(&reports)) {}
+                    video controls muted playsinline preload="metadata" poster=[&poster] src=(file(&video.name)) data-reports=(file(&reports)) {}
                     div.boxes aria-hidden="true" {}
                 }
                 svg.strip.seek viewBox="0 0 1000 20" preserveAspectRatio="none" aria-hidden="true" {}
@@ -537,7 +538,7 @@ pub async fn coverage(
             h2 { (title) }
             (chart::coverage(spans, from, to))
         }
-        div.wide { table {
+        div.wide tabindex="0" { table {
             thead { tr { th { "Channel" } @for kind in ledger::Kind::ALL { th { (chart::words(kind)) } } th { "not on record" } } }
             tbody { @for (title, spans) in &rows {
                 @let sums = totals(spans, from, to);
@@ -571,7 +572,7 @@ pub async fn health(State(app): State<App>, Visitor(session): Visitor) -> Result
         }
         @if let Some(trouble) = &view.config_trouble { pre.trouble { (trouble) } }
         h2 { "Workers" }
-        div.wide { table {
+        div.wide tabindex="0" { table {
             thead { tr { th { "Worker" } th { "State" } th { "Process" } th { "Channels" } th { "Memory" } th { "Replaced" } th { "Last end" } } }
             tbody { @for worker in &view.workers {
                 tr {
@@ -587,7 +588,7 @@ pub async fn health(State(app): State<App>, Visitor(session): Visitor) -> Result
         } }
         h2 { "Sinks" }
         @if sinks.is_empty() { p { "None is set up." } }
-        @else { div.wide { table {
+        @else { div.wide tabindex="0" { table {
             thead { tr { th { "Sink" } th { "Waiting" } th { "Oldest" } th { "Last error" } } }
             tbody { @for sink in &sinks {
                 @let waiting = backlog.iter().find(|backlog| backlog.sink == *sink);

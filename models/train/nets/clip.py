@@ -194,6 +194,7 @@ RECIPE = Recipe(
     encoder_weights="last",
     begin_with="l40-large",
     beside="l40",
+    beside_weight=0.53,  # both spread alike over dev
     check_every=500,
     check_crops=3,
     bfloat16=0,  # the net does that itself

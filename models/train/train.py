@@ -361,13 +361,14 @@ def mean_logits(encoder: nn.Module, tracks: list[Track], augment: ClipAugment, r
 def kept_weights(state: dict, recipe: Recipe) -> dict[str, torch.Tensor]:
     """Of the averages kept while training: the one best on dev, the last, or the mean of both, which is flatter ground than
     either (Izmailov et al., arXiv:1803.05407). Dev is small: where training ends calmly, the last is the honest choice."""
-    best, last = state["best"]["net"], state["average"]
+    last = state["average"]
     match recipe.encoder_weights:
         case "best":
-            return best
+            return state["best"]["net"]
         case "last":
             return last
         case "mean":
+            best = state["best"]["net"]
             return {k: (w + last[k]) / 2 if w.is_floating_point() else last[k] for k, w in best.items()}
         case other:
             raise DataError(f"encoder_weights is `{other}`: it must be best, last or mean")

@@ -18,6 +18,7 @@ class Beside(nn.Module):
         """`package`: of the small net, which is an `l40`; `weight`: of its logits."""
         super().__init__()
         self.large, self.small, self.weight = large, l40.Encoder(), weight
+        self.of_large = large.learnt() if hasattr(large, "learnt") else {}  # known by what may still be learnt: before nothing may
         # Its file's norms are folded into its convolutions. Taken apart by any pictures, they compute the same again.
         noise = torch.rand(8, 3, size // 8, size // 8, generator=torch.Generator().manual_seed(0))
         self.small.take_over(package, 255 * functional.interpolate(noise, (size, size), mode="bilinear"))
@@ -28,4 +29,4 @@ class Beside(nn.Module):
         return features, logits.float() + self.weight * self.small(crops.float())[1]
 
     def learnt(self) -> dict[str, torch.Tensor]:
-        return self.large.learnt()
+        return self.of_large

@@ -7,7 +7,7 @@ import torch
 
 from train import data, export, packs, train, vae
 from train.data import DataError
-from train.nets import l40
+from train.nets import beside, l40
 from train.workspace import Workspace
 
 RECIPE = dataclasses.replace(
@@ -89,7 +89,7 @@ def test_weights_come_back_out_of_a_package(tracks, tmp_path):
     before.eval()
     # As `export` writes it: by another method than forward, for which it wraps the net.
     torch.onnx.export(
-        export.Answers(before, "with_where"), (crops,), str(tmp_path / "encoder.onnx"), opset_version=17, dynamo=False, input_names=["crops"]
+        export.Answers(before, "with_where").eval(), (crops,), str(tmp_path / "encoder.onnx"), opset_version=17, dynamo=False, input_names=["crops"]
     )
     onnx.checker.check_model(onnx.load(tmp_path / "encoder.onnx"))
     after = l40.Encoder()
@@ -97,6 +97,22 @@ def test_weights_come_back_out_of_a_package(tracks, tmp_path):
     with torch.no_grad():
         for one, other in zip(before(crops), after.eval()(crops)):
             assert torch.allclose(one, other, atol=1e-3)
+
+
+def test_a_package_made_whole_has_no_best_weights():
+    """`large.py` has only those that shipped."""
+    recipe = dataclasses.replace(RECIPE, encoder_weights="last")
+    assert train.kept_weights({"average": {"w": 1}}, recipe) == {"w": 1}
+
+
+def test_a_small_net_is_added_to_a_large_one(tmp_path):
+    small = l40.Encoder().eval()
+    crops = torch.rand(4, 3, 64, 64) * 255
+    torch.onnx.export(export.Answers(small, "with_where").eval(), (crops,), str(tmp_path / "encoder.onnx"), opset_version=17, dynamo=False)
+    large = l40.Encoder().eval()
+    both = beside.Beside(large, tmp_path, 0.5, 64)
+    with torch.no_grad():
+        assert torch.allclose(both(crops)[1], large(crops)[1] + 0.5 * small(crops)[1], atol=1e-3)
 
 
 def test_a_round_trip_keeps_the_size():

@@ -81,7 +81,7 @@ def test_a_part_of_a_forgery_is_a_forgery_where_it_says(crops):
     where[:, 30:66, 30:66] = 1
     smaller = 0
     for seed in range(30):
-        reals, fakes, masks = partial.draw(source, forged, where, np.random.default_rng(seed)).arrays()
+        reals, fakes, masks = partial.draw(source, forged, where, "swap", np.random.default_rng(seed)).arrays()
         assert (reals == source.crops).all()
         assert (np.abs(fakes.astype(int) - reals).max(axis=-1)[masks == 0] == 0).all()
         assert masks.sum() >= partial.SEEN * where.sum() * 0.99
@@ -96,7 +96,7 @@ def test_a_pair_of_twins_differs_by_the_forgery_alone(scene, monkeypatch):
     pairs = data.Pairs([dataclasses.replace(t, file=str(i)) for i, t in enumerate((stranger, real, fake))], 1, real_fakes=1.0)
     recipe = dataclasses.replace(l40.RECIPE, size=96, partial=0.0)
     drawn = pairs.draw(np.random.default_rng(0))
-    sides, masks = train.pair_and_masks(*drawn, 4, 1, np.random.default_rng(0), recipe, pairs)
+    sides, masks, _ = train.draw_sample(*drawn, 4, 1, np.random.default_rng(0), recipe, pairs)
     assert drawn[0].npy == real.npy
     difference = np.abs(sides[0].astype(int) - sides[1]).mean(axis=-1)
     assert difference[masks == 0].mean() < 3 < difference[masks > 0.9].mean()

@@ -753,7 +753,7 @@ fn made_from(description: &str, second: u64) -> Option<f64> {
         let (first, passed) = &mut *seen.lock().unwrap();
         first.get_or_insert(pts);
         if pts < gst::ClockTime::from_seconds(second) {
-            return gst::PadProbeReturn::Drop;
+            return gst::PadProbeReturn::Handled;
         }
         passed.get_or_insert(pts);
         gst::PadProbeReturn::Ok

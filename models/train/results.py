@@ -25,7 +25,8 @@ Every package of this project, and what it was compared with, on the labelled cl
 live element. Written by `make -C models/train results`; nothing here is typed by hand. Unit: the clip. Intervals: 95 %, bootstrap
 over source groups, 2,000 draws; differences are paired. "Caught" and "false alarms" are at the threshold that each package ships.
 
-Measured with `l40` 0.2.0, on the dev split as it was then. `l40` 1.0.0 and `l40-large` are not in these tables yet: their cards have dev.
+Measured with `l40` 0.2.0, on the dev split as it was then. `l40` 1.0.0 and `l40-large` have a page
+of their own: [results-1.0](results-1.0.md).
 """
 
 ABOUT = {

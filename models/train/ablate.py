@@ -27,7 +27,7 @@ from .workspace import Workspace, whole
 # Dev has no generated heads: one maker's are kept back to measure on.
 SMALL = replace(l40.RECIPE, size=112, encoder_steps=400, leave_out="EDTalk", begin_with="", teacher="", vae_share=0.0)
 WHOLE = "all of it"
-DEAF = "all of it, then what the Laplacian says thrown away"
+LAPLACIAN_IGNORED = "all of it, then what the Laplacian says thrown away"
 VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {
     WHOLE: lambda recipe: recipe,
     "no pseudo-fakes": partial(replace, real_fakes=1.0),
@@ -35,7 +35,7 @@ VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {
     "no pairs": partial(replace, paired=0),
     "no codecs": partial(replace, codecs=0),
     "with agreement": partial(replace, agreement=2.0),
-    "no generated heads": partial(replace, lonely_fakes=0),
+    "no generated heads": partial(replace, unpaired_fakes=0),
     "no photographs": partial(replace, still_share=0.0),
     "no masks": partial(replace, mask_weight=0.0),
     "colours only": partial(replace, encoder=partial(l40.Encoder, laplacian=False)),
@@ -91,7 +91,7 @@ def main() -> int:
             if name == WHOLE:
                 whole_recipe = scores
                 torch.nn.init.zeros_(encoder.laplacian_stem.weight)
-                rows.append(row(DEAF, encoder, recipe, dev, left_out, whole_recipe)[0])
+                rows.append(row(LAPLACIAN_IGNORED, encoder, recipe, dev, left_out, whole_recipe)[0])
             about = f"{options.steps} steps of {SMALL.encoder_pairs} pairs at {SMALL.size} pixels; AUC of the mean of {CROPS} crops' logits; one seed."
             with whole(options.out / "ablations.md") as partial_file:
                 partial_file.write_text(f"{about}\n\n{table(HEAD, rows)}\n")

@@ -31,7 +31,7 @@ class Archive:
 
 
 def fetch(archive: Archive, folder: Path = FOLDER) -> Path:
-    """The file's path. Needs the network only where it is not here yet. Raises DataError with what mends it."""
+    """The file's path. Needs the network only where it is not here yet. Raises DataError with how to fix it."""
     path = folder / archive.file
     if path.is_file() and checksum(path) == archive.sha256:
         return path

@@ -11,7 +11,6 @@ than real is never called authentic. Between the two the honest answer is "uncer
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from collections.abc import Iterator
 
@@ -23,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from . import data, frozen, metrics
+from .archive import checksum
 from .augment import ClipAugment, degraded, plain
 from .data import FAKE, LABELS, REAL, DataError, Track, windows
 from .recipe import Recipe
@@ -207,10 +207,10 @@ def pointing(work: Workspace, dev: list[Track]) -> dict[str, float] | None:
     `hits`: how often the map's highest cell is a changed one (the pointing game of Zhang et al., arXiv:1608.00507), `chance`: how
     often any cell is; `iou`: of the cells that the map calls changed and those that are. None where the net says no map.
     """
-    recipe, encoder = work.recipe, trained_encoder(work)
-    if not recipe.mask_weight or not hasattr(encoder, "with_mask"):
+    recipe = work.recipe
+    if not recipe.mask_weight or recipe.beside:
         return None
-    augment, place = plain(recipe.margin), {"size": recipe.size, "stored_margin": dev[0].margin}
+    encoder, augment, place = trained_encoder(work), plain(recipe.margin), {"size": recipe.size, "stored_margin": dev[0].margin}
     found = []
     for twins in data.Pairs.of(recipe, dev, 1).twins.values():
         real, fake, _ = twins.sides(np.linspace(0, twins.crops - 1, min(4, twins.crops)).astype(int))
@@ -231,7 +231,7 @@ def pointing(work: Workspace, dev: list[Track]) -> dict[str, float] | None:
 
 def checksum_of_beside(recipe: Recipe) -> str:
     """Of the net whose logits were added while these figures were measured: with another one they do not hold."""
-    return hashlib.sha256((PACKAGES / recipe.beside / "encoder.onnx").read_bytes()).hexdigest()
+    return checksum(PACKAGES / recipe.beside / "encoder.onnx")
 
 
 def by_others(dev: Scored, left_out: Scored, fake_from: float) -> dict[str, float]:

@@ -42,7 +42,7 @@ FAMILIES = ("known swaps", "live swaps", "lips", "heads")
 
 
 class DataError(Exception):
-    """The crops cannot be used; the message says what is wrong and what mends it."""
+    """The crops cannot be used; the message says what is wrong and how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -227,16 +227,16 @@ class Pairs:
     def __init__(
         self,
         tracks: list[Track],
-        least_crops: int,
+        min_crops: int,
         real_fakes: float,
         stills: list[Track] | None = None,
         still_share: float = 0.0,
-        lonely_fakes: bool = False,
+        unpaired_fakes: bool = False,
     ) -> None:
         """`real_fakes`: share of draws that show a real deepfake; `still_share`: of the others, how many start from a still;
-        `lonely_fakes`: whether fakes without a real of their own are shown."""
+        `unpaired_fakes`: whether fakes without a real of their own are shown."""
         self.stills, self.still_share = stills or [], still_share
-        usable = [track for track in main_track(tracks) if track.crops >= least_crops]
+        usable = [track for track in main_track(tracks) if track.crops >= min_crops]
         self.reals = [track for track in usable if track.label == REAL]
         self.real_fakes = real_fakes
         reals_of, reals_in = defaultdict(list), defaultdict(list)
@@ -248,11 +248,11 @@ class Pairs:
         self.fakes_of = defaultdict(list)
         for track in usable:
             own = reals_of[track.group]
-            if track.label == REAL or not (own or lonely_fakes):
+            if track.label == REAL or not (own or unpaired_fakes):
                 continue
             if own:
                 self.partners[track] = [real for real in own if real.dataset == track.dataset] or own
-                if twins := twins_of(track, self.partners[track], least_crops):
+                if twins := twins_of(track, self.partners[track], min_crops):
                     self.twins[track] = twins
                     self.partners[track] = [twins.real]
             else:
@@ -265,16 +265,16 @@ class Pairs:
             of_set[real.dataset] += 1
         weight = np.asarray([of_set[real.dataset] ** -0.5 for real in self.reals])
         if not self.reals:
-            raise DataError(f"no real clip has {least_crops} crops of one face: longer clips are needed")
+            raise DataError(f"no real clip has {min_crops} crops of one face: longer clips are needed")
         self.weight = weight / weight.sum()
         # The same for methods.
         weight = np.asarray([len(self.fakes_of[method]) ** 0.5 for method in self.methods])
         self.method_weight = weight / weight.sum() if self.methods else weight
 
     @classmethod
-    def of(cls, recipe: Recipe, tracks: list[Track], least_crops: int, stills: list[Track] | None = None) -> Pairs:
+    def of(cls, recipe: Recipe, tracks: list[Track], min_crops: int, stills: list[Track] | None = None) -> Pairs:
         """As the recipe has them drawn."""
-        return cls(tracks, least_crops, recipe.real_fakes, stills, recipe.still_share, bool(recipe.lonely_fakes))
+        return cls(tracks, min_crops, recipe.real_fakes, stills, recipe.still_share, bool(recipe.unpaired_fakes))
 
     def draw(self, rng: np.random.Generator) -> tuple[Track, Track | None]:
         if self.methods and rng.random() < self.real_fakes:

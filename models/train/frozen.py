@@ -85,7 +85,7 @@ def cache_base(work: Workspace, train: list[Track], workers: int) -> None:
 
 # What the base's outputs hang on. Everything else may be changed without computing them anew.
 PIXELS = ("base", "size", "margin", "alignment", "base_crops", "window_frames", "least_frames", "h264_frames", "h264_windows")
-PIXELS += ("real_fakes", "partial", "seed", "dev_every", "leave_out", "base_pairs", "lonely_fakes", "codecs")
+PIXELS += ("real_fakes", "partial", "seed", "dev_every", "leave_out", "base_pairs", "unpaired_fakes", "codecs")
 
 
 def folder(recipe: Recipe) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import shutil
 from collections import Counter
@@ -14,6 +13,7 @@ import numpy as np
 import onnx
 
 from . import bases, data, leave_out
+from .archive import checksum
 from .calibrate import AUTHENTIC_BELOW, FAKE_AT
 from .nets import clip
 from .train import trained_encoder
@@ -26,7 +26,7 @@ MEASURED = "calibration.json"  # of packages whose weights the repository does n
 
 # What the cards of models that are meant to be used begin with; all others are there to be compared with.
 LEADS = {"l40": "The default of `deepfakedetect`", "l40-large": "`l40` for files and GPUs", "l40-fast": "`l40` on smaller crops, for machines or channels that want half its cost"}
-LONELY = "Generated heads, which have no original, were shown beside real clips of their set or, where it has none, of any."
+UNPAIRED = "Generated heads, which have no original, were shown beside real clips of their set or, where it has none, of any."
 WATCHING = "To point people who watch feeds to faces that deserve a second look."
 COMPARING = "To show and test the pipeline; as one of several systems that are compared with one another; to teach."
 
@@ -72,10 +72,6 @@ def card(work: Workspace) -> str:
         raise data.DataError(f"{folder} has no card for `{name}`: write {name}.md, like those beside it")
     body = (folder / "body.md").read_text().rstrip()
     return path.read_text().replace("$body", body)
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def text(value: str) -> str:
@@ -140,7 +136,7 @@ def graph_tables(work: Workspace, folder: Path) -> str:
     encoder = f"""\
 [encoder]
 file = "encoder.onnx"
-sha256 = "{sha256(folder / "encoder.onnx")}"
+sha256 = "{checksum(folder / "encoder.onnx")}"
 input = "crops"
 """
     if work.recipe.head is None:
@@ -157,7 +153,7 @@ frame_output = "frame_logits"
 {where}
 [head]
 file = "head.onnx"
-sha256 = "{sha256(folder / "head.onnx")}"
+sha256 = "{checksum(folder / "head.onnx")}"
 input = "windows"
 output = "logits"
 {kinds}"""
@@ -193,7 +189,7 @@ def facts(work: Workspace, measured: dict, crops: Path, folder: Path, today: str
         "train_fakes": str(sum(track.label == data.FAKE for track in train)),
         "train_groups": str(len({track.group for track in train})),
         "paired_fakes": str(sum(any(real.group == fake.group for real in reals) for fake, reals in pairs.partners.items())),
-        "lonely_sentence": LONELY if work.recipe.lonely_fakes else "Fakes without an original are not used.",
+        "unpaired_sentence": UNPAIRED if work.recipe.unpaired_fakes else "Fakes without an original are not used.",
         "left_out_sentence": left_out_sentence(work, measured),
         "twin_sentence": twin_sentence(work, len(pairs.twins)),
         "lead": LEADS.get(work.recipe.name, ""),

@@ -25,7 +25,7 @@ NOWHERE = 255  # where a mask is not known
 
 # What of a recipe decides the pixels.
 PIXELS = ("size", "margin", "encoder_frames", "still_share", "h264_frames", "leave_out", "paired", "codecs", "seed")
-PIXELS += ("lonely_fakes", "real_fakes", "partial", "vae_share", "feature", "alignment")
+PIXELS += ("unpaired_fakes", "real_fakes", "partial", "vae_share", "feature", "alignment")
 
 
 def settings(recipe: Recipe) -> dict:

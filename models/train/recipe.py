@@ -61,7 +61,7 @@ class Recipe:
     paired: int = later(1)  # 0: real and fake of different clips, each augmented on its own; only to see what pairs are worth
     codecs: int = later(1)  # 0: nothing is encoded and decoded; only to see what that is worth
     agreement: float = later(0.0)  # of the loss that asks for the same logit however a crop's colours were converted
-    lonely_fakes: int = later(0)  # 1: show fakes too that have no real of their own, as generated heads
+    unpaired_fakes: int = later(0)  # 1: show fakes too that have no real of their own, as generated heads
     real_fakes: float = 0.5  # share of pairs whose fake is a real deepfake; the rest are pseudo-fakes
     partial: float = later(0.5)  # share of the real deepfakes with a twin of which only a part is blended in
     vae_share: float = later(0.0)  # share of pseudo-fakes that went through an autoencoder, where `vae.py` made such

@@ -43,14 +43,10 @@ class Twins:
 
     def sides(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Real and fake crops as `frames` has them, and where each lay: [2, n, 3]."""
-        crops, places = self._frames(index)
-        both = places.mean(axis=0)
-        return *(np.stack([onto(*each) for each in zip(side, place, both)]) for side, place in zip(crops, places)), places
-
-    def _frames(self, index: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         tracks = (self.real, self.fake)
         places = np.stack([track.sidecar.places[at[index]] for track, at in zip(tracks, self.at)])
-        return [track.frames(at[index]) for track, at in zip(tracks, self.at)], places
+        crops, both = [track.frames(at[index]) for track, at in zip(tracks, self.at)], places.mean(axis=0)
+        return *(np.stack([onto(*each) for each in zip(side, place, both)]) for side, place in zip(crops, places)), places
 
 
 def onto(crop: np.ndarray, place: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -80,11 +76,9 @@ def twins_of(fake: Track, reals: list[Track], least: int) -> Twins | None:
         twins = Twins(real, fake, np.stack(at))
         if twins.crops < least:
             continue
-        crops, places = twins._frames(np.linspace(0, twins.crops - 1, 4).astype(int))
-        both = places.mean(axis=0)
-        if (np.abs(places[0] - places[1])[:, :2].max(axis=1) > 0.3 * both[:, 2]).any():
+        one, other, places = twins.sides(np.linspace(0, twins.crops - 1, 4).astype(int))
+        if (np.abs(places[0] - places[1])[:, :2].max(axis=1) > 0.3 * places.mean(axis=0)[:, 2]).any():
             continue
-        one, other = (np.stack([onto(*each) for each in zip(side, place, both)]) for side, place in zip(crops, places))
         difference = rim(np.abs(one.astype(np.float32) - other).mean(axis=-1)).mean(axis=1).max()
         if difference < min_difference:
             best, min_difference = twins, difference

@@ -38,7 +38,7 @@ pub struct Feed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ring {
     pub milliseconds: i64,
-    pub most_bytes: usize,
+    pub max_bytes: usize,
 }
 
 impl From<&Channel> for Feed {
@@ -53,7 +53,7 @@ impl From<&Channel> for Feed {
             fake_threshold: settings.fake_threshold,
             ring: settings.clips.then(|| Ring {
                 milliseconds: settings.pre_roll.milliseconds(),
-                most_bytes: usize::try_from(settings.ring_mib).map_or(usize::MAX, |mib| mib.saturating_mul(1 << 20)),
+                max_bytes: usize::try_from(settings.ring_mib).map_or(usize::MAX, |mib| mib.saturating_mul(1 << 20)),
             }),
         }
     }
@@ -259,7 +259,7 @@ mod tests {
             model: None,
             device: "cpu".into(),
             fake_threshold: Some(0.7),
-            ring: Some(Ring { milliseconds: 15_000, most_bytes: 1 << 20 }),
+            ring: Some(Ring { milliseconds: 15_000, max_bytes: 1 << 20 }),
         };
         let mut bytes = Vec::new();
         write(&mut bytes, &ToWorker::Open { channel: "one".into(), run: 3, feed: feed.clone() }).unwrap();

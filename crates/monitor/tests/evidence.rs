@@ -76,7 +76,7 @@ impl Drop for Worker {
     }
 }
 
-const KEEP: Ring = Ring { milliseconds: 2000, most_bytes: 16 << 20 };
+const KEEP: Ring = Ring { milliseconds: 2000, max_bytes: 16 << 20 };
 
 /// The coded picture alone: parsers may put parameters of the stream before it, or leave them out.
 fn slices(mut unit: &[u8]) -> Vec<u8> {
@@ -178,7 +178,7 @@ fn a_clip_that_is_ended_holds_the_pre_roll_and_reports_in_its_time() {
 fn what_cannot_be_kept_is_said() {
     let folder = tempfile::tempdir().unwrap();
     // Room for less than one picture.
-    let mut worker = Worker::watching(&clip(), Some(Ring { most_bytes: 100, ..KEEP }));
+    let mut worker = Worker::watching(&clip(), Some(Ring { max_bytes: 100, ..KEEP }));
     worker.wait("pictures come", |worker| worker.buffers >= 50);
     let incident = Uuid::now_v7();
     worker.record(incident, folder.path());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use deepfake_monitor::channel::incident::{Alert, Incidents, Rules};
 use deepfake_monitor::config;
-use deepfake_monitor::sink;
+use deepfake_monitor::sink::{self, Sink};
 use deepfake_monitor::store::sqlite::Sqlite;
 use deepfake_monitor::store::{Record, Store, Stored};
 
@@ -95,22 +95,26 @@ fn events(folder: &Path) -> Vec<Stored> {
     store.events(0, 10).unwrap()
 }
 
+/// A sink that logs in with this password, with `more` in its table.
+fn sink_to(folder: &Path, port: u16, password: &str, more: &str) -> Box<dyn Sink> {
+    let secret = folder.join("password");
+    std::fs::write(&secret, password).unwrap();
+    let text = format!(
+        "[sink.bus]\nkind = \"mqtt\"\nurl = \"mqtt://127.0.0.1:{port}\"\nuser = \"anna\"\npassword = \"file:{}\"\n{more}",
+        secret.display()
+    );
+    let file = folder.join("monitor.toml");
+    std::fs::write(&file, text).unwrap();
+    sink::make(&config::load(&file).unwrap().sinks["bus"]).unwrap()
+}
+
 #[test]
 fn events_arrive_and_a_broker_that_was_away_gets_what_it_missed() {
     let folder = tempfile::tempdir().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let Some(broker) = Broker::start(folder.path(), port) else { return };
-    std::fs::write(folder.path().join("password"), "hunter2\n").unwrap();
-    let text = format!(
-        "[sink.bus]\nkind = \"mqtt\"\nurl = \"mqtt://127.0.0.1:{port}\"\ntopic = \"site\"\nuser = \"anna\"\n\
-         password = \"file:{}\"\ntimeout = \"20s\"\n",
-        folder.path().join("password").display()
-    );
-    let file = folder.path().join("monitor.toml");
-    std::fs::write(&file, &text).unwrap();
-    let config = config::load(&file).unwrap();
     let listener = Listener::start(port);
-    let sink = sink::make(&config.sinks["bus"]).unwrap();
+    let sink = sink_to(folder.path(), port, "hunter2\n", "topic = \"site\"\ntimeout = \"20s\"\n");
     assert_eq!(listener.next(), ("site/available".into(), "online".into()));
     let events = events(folder.path());
     sink.send(&events[0]).unwrap();
@@ -137,14 +141,7 @@ fn a_wrong_password_is_said_without_the_password() {
     let folder = tempfile::tempdir().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let Some(_broker) = Broker::start(folder.path(), port) else { return };
-    std::fs::write(folder.path().join("password"), "wrong-t0psecret").unwrap();
-    let text = format!(
-        "[sink.bus]\nkind = \"mqtt\"\nurl = \"mqtt://127.0.0.1:{port}\"\nuser = \"anna\"\npassword = \"file:{}\"\n",
-        folder.path().join("password").display()
-    );
-    let file = folder.path().join("monitor.toml");
-    std::fs::write(&file, &text).unwrap();
-    let sink = sink::make(&config::load(&file).unwrap().sinks["bus"]).unwrap();
+    let sink = sink_to(folder.path(), port, "wrong-t0psecret", "");
     let refused = sink.send(&events(folder.path())[0]).unwrap_err();
     assert!(refused.to_lowercase().contains("auth") && !refused.contains("t0psecret"), "{refused}");
 }

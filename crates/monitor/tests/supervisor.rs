@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deepfake_monitor::channel::clip::ClipState;
+use deepfake_monitor::channel::clip::{Clip, ClipState};
 use deepfake_monitor::channel::ledger::{Kind, totals};
 use deepfake_monitor::channel::machine::State;
 use deepfake_monitor::config;
@@ -76,6 +76,12 @@ struct Watching {
 }
 
 impl Watching {
+    /// Of the newest incident.
+    fn clips(&self) -> Vec<Clip> {
+        let newest = self.store.incidents(&Filter { limit: 1, ..Filter::default() }).unwrap().pop();
+        newest.map_or(Vec::new(), |incident| self.store.clips(&incident.id.to_string()).unwrap())
+    }
+
     fn start(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("worker");
@@ -179,10 +185,10 @@ async fn an_incident_keeps_a_clip_that_is_sealed_when_it_is_over() {
     watching.wait_until_running().await;
     watching.ask_worker_to("alert");
     watching.wait("a clip is recorded", |view| view.channels[0].recording).await;
-    let newest = || watching.store.incidents(&Filter { limit: 1, ..Filter::default() }).unwrap().pop();
-    let clips = || newest().map_or(Vec::new(), |incident| watching.store.clips(&incident.id.to_string()).unwrap());
-    watching.wait("it is sealed", |_| clips().first().is_some_and(|clip| clip.state == ClipState::Ready)).await;
-    let clip = clips().remove(0);
+    watching
+        .wait("it is sealed", |_| watching.clips().first().is_some_and(|clip| clip.state == ClipState::Ready))
+        .await;
+    let clip = watching.clips().remove(0);
     assert_eq!(clip.ended.unwrap() - clip.began, 6000);
     assert!((3500..=4000).contains(&clip.pre_roll), "four seconds and the time that the order took: {clip:?}");
     let whole = "the end: the clips of this incident are longest-clip long";
@@ -203,10 +209,14 @@ async fn a_worker_that_is_lost_while_it_records_leaves_a_clip_that_says_so() {
     watching.ask_worker_to("alert");
     watching.wait("a clip is recorded", |view| view.channels[0].recording).await;
     watching.ask_worker_to("nonsense");
-    let incident = || watching.store.incidents(&Filter { limit: 1, ..Filter::default() }).unwrap().pop();
-    let clips = || incident().map_or(Vec::new(), |incident| watching.store.clips(&incident.id.to_string()).unwrap());
-    watching.wait("two clips are there", |_| clips().len() == 2 && clips()[0].state == ClipState::Ready).await;
-    assert!(clips()[0].missing.iter().any(|what| what.contains("worker that wrote it ended")), "{:?}", clips());
+    watching
+        .wait("two clips are there", |_| watching.clips().len() == 2 && watching.clips()[0].state == ClipState::Ready)
+        .await;
+    assert!(
+        watching.clips()[0].missing.iter().any(|what| what.contains("worker that wrote it ended")),
+        "{:?}",
+        watching.clips()
+    );
     watching.end().await;
 }
 
@@ -217,11 +227,9 @@ async fn a_full_disk_stops_clips_and_never_the_watching() {
     watching.wait("the page says so", |view| view.clip_trouble.is_some()).await;
     watching.ask_worker_to("alert");
     watching.wait("the incident is open", |view| view.channels[0].incidents.contains_key("fake")).await;
-    let incident = || watching.store.incidents(&Filter { limit: 1, ..Filter::default() }).unwrap().pop();
-    let clips = || incident().map_or(Vec::new(), |incident| watching.store.clips(&incident.id.to_string()).unwrap());
-    watching.wait("it is on record", |_| !clips().is_empty()).await;
-    assert_eq!((clips().len(), clips()[0].state), (1, ClipState::Failed));
-    assert!(clips()[0].missing[0].contains("min-free-mib"), "{:?}", clips());
+    watching.wait("it is on record", |_| !watching.clips().is_empty()).await;
+    assert_eq!((watching.clips().len(), watching.clips()[0].state), (1, ClipState::Failed));
+    assert!(watching.clips()[0].missing[0].contains("min-free-mib"), "{:?}", watching.clips());
     assert_eq!(watching.handle.shared.view().channels[0].state, State::Running);
     watching.end().await;
 }

@@ -138,20 +138,34 @@ pub struct Look {
     jitter: f32,
 }
 
+/// The face as it is, pasted whole.
+const UNCHANGED: Look = Look {
+    region: Region::Face,
+    gain: [1.0, 1.0, 1.0],
+    offset: 0.0,
+    eye_distance: f32::INFINITY,
+    smoothing: 0.0,
+    sharpening: 0.0,
+    scale: 1.0,
+    rotation_degrees: 0.0,
+    speech: (0.0, 0.0),
+    opacity: 1.0,
+    seam: 0.0,
+    jitter: 0.0,
+};
+
 /// A face swap.
 pub const SWAP: Look = Look {
-    region: Region::Face,
     gain: [1.07, 0.98, 0.93],
     offset: 4.0,
     eye_distance: 26.0,
-    smoothing: 0.0,
     sharpening: 0.8,
     scale: 1.05,
     rotation_degrees: 1.5,
-    speech: (0.0, 0.0),
     opacity: 0.95,
     seam: 0.10,
     jitter: 0.02,
+    ..UNCHANGED
 };
 
 /// Lip-sync.
@@ -162,28 +176,21 @@ pub const MOUTH: Look = Look {
     eye_distance: 34.0,
     smoothing: 12.0,
     sharpening: 0.5,
-    scale: 1.0,
-    rotation_degrees: 0.0,
     speech: (0.25, 3.5),
-    opacity: 1.0,
     seam: 0.16,
     jitter: 0.01,
+    ..UNCHANGED
 };
 
 /// A head that a generator has redrawn.
 pub const GENERATED: Look = Look {
     region: Region::Head,
-    gain: [1.0, 1.0, 1.0],
-    offset: 0.0,
     eye_distance: 40.0,
     smoothing: 20.0,
     sharpening: 1.0,
-    scale: 1.0,
-    rotation_degrees: 0.0,
-    speech: (0.0, 0.0),
-    opacity: 1.0,
     seam: 0.35,
     jitter: 0.006,
+    ..UNCHANGED
 };
 
 struct Blender {

@@ -204,7 +204,7 @@ RECIPE = Recipe(
     kind_weight=0.1,
     real_fakes=0.45,
     h264_frames=0.3,
-    lonely_fakes=1,
+    unpaired_fakes=1,
     vae_share=0.25,
     weight_decay=0.0,
 )

@@ -93,7 +93,6 @@ class Encoder(nn.Module):
         middle, last = self.maps(crops)
         return *self.answer(last), self.mask(middle)
 
-
     def with_where(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Also [N, h/16, w/16] of 0..1: how likely each part of the crop was changed."""
         features, logits, where = self.with_mask(crops)
@@ -192,7 +191,7 @@ RECIPE = Recipe(
     rank_weight=0.3,
     kind_weight=0.2,
     real_fakes=0.45,
-    lonely_fakes=1,
+    unpaired_fakes=1,
     vae_share=0.25,
     h264_frames=0.3,
     feature_rounds=1,

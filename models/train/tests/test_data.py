@@ -75,7 +75,7 @@ def test_a_fake_without_a_real_of_its_own_is_if_wanted_beside_one_of_its_data_se
     def beside(*page):
         """Groups of the reals beside the fake of train-0, whose data set holds these groups."""
         moved = [dataclasses.replace(track, dataset="page") if track.group in page else track for track in tracks]
-        pairs = data.Pairs(moved, 10, real_fakes=1.0, lonely_fakes=True)
+        pairs = data.Pairs(moved, 10, real_fakes=1.0, unpaired_fakes=True)
         assert any(fake.group == "train-0" for _, fake in pairs.each_once() if fake)
         return {real.group for real, fake in (pairs.draw(rng) for _ in range(300)) if fake.group == "train-0"}
 

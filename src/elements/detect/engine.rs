@@ -390,7 +390,10 @@ impl DeepfakeDetect {
                 return Err(gst::FlowError::NotNegotiated);
             }
             let mut is_due = state.grid.as_mut().is_some_and(|grid| grid.take(moment.pts));
-            if state.waits == Some(true) && state.is_ready() {
+            if !state.is_ready() {
+                return Ok(Due::No { time: Some(moment.pts) });
+            }
+            if state.waits == Some(true) {
                 let shot = state.watch(buffer, moment.pts);
                 is_due |= shot != Shot::Same;
                 if let (Shot::New, Some(grid)) = (shot, &mut state.grid) {
@@ -398,7 +401,7 @@ impl DeepfakeDetect {
                     grid.take(moment.pts);
                 }
             }
-            if !is_due || !state.is_ready() {
+            if !is_due {
                 return Ok(Due::No { time: Some(moment.pts) });
             }
             state.waits

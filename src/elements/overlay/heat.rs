@@ -48,11 +48,8 @@ impl Veil {
         pattern.set_filter(Filter::Bilinear);
         let (red, green, blue) = theme::look(Some(State::Fake)).color;
         canvas.cr.scale(f64::from(self.size.width) / f64::from(columns), f64::from(self.size.height) / f64::from(rows));
-        canvas.cr.push_group();
-        canvas.cr.set_source_rgb(red, green, blue);
+        canvas.cr.set_source_rgba(red, green, blue, MAX_ALPHA);
         canvas.cr.mask(&pattern)?;
-        canvas.cr.pop_group_to_source()?;
-        canvas.cr.paint_with_alpha(MAX_ALPHA)?;
         canvas.finish()
     }
 }

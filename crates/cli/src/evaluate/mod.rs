@@ -386,10 +386,10 @@ impl Scorer {
         let worse = self.setup.degradation.as_ref().map(Degradation::element).transpose()?;
         let middle: Vec<_> = worse.into_iter().chain([self.setup.detector.element()?]).collect();
         let mut decoder = Decoder::open(path, &frame::caps(), &middle)?;
-        let mut tally = Tally { fake_threshold: self.fake, ..Tally::default() };
+        let mut tally = Tally::default();
         while let Some(sample) = decoder.next()? {
             if let Some(report) = sample.buffer().and_then(meta::read) {
-                tally.add(report);
+                tally.add(report, self.fake);
             }
         }
         Ok(tally.outcome(self.fake, self.authentic))
@@ -402,8 +402,6 @@ struct Tally {
     tracks: BTreeMap<u32, Track>,
     rejected: BTreeMap<&'static str, usize>,
     frames: usize,
-    /// From which alerts count.
-    fake_threshold: f64,
     watch: AlertWatch,
     alerts: usize,
     /// Times of the first and the newest report, ns.
@@ -434,12 +432,12 @@ impl Track {
 }
 
 impl Tally {
-    fn add(&mut self, report: FrameReport) {
+    fn add(&mut self, report: FrameReport, fake: f64) {
         self.frames += 1;
         let (first, _) = self.span.unwrap_or((report.time(), 0));
         self.span = Some((first, report.time()));
         let report = Arc::new(report);
-        let alerts = self.watch.update(&report, self.fake_threshold);
+        let alerts = self.watch.update(&report, fake);
         self.alerts += alerts.iter().filter(|alert| alert.action == Action::Raised).count();
         for face in &report.faces {
             let track = self.tracks.entry(face.track_id).or_default();
@@ -535,7 +533,7 @@ mod tests {
     fn tally(frames: Vec<Vec<FaceReport>>) -> Outcome {
         let mut tally = Tally::default();
         for (index, faces) in frames.into_iter().enumerate() {
-            tally.add(FrameReport::new(index as u64 * 1_000_000_000, "m@1", "cpu", faces));
+            tally.add(FrameReport::new(index as u64 * 1_000_000_000, "m@1", "cpu", faces), 0.7);
         }
         tally.outcome(0.7, 0.3)
     }
@@ -588,7 +586,7 @@ mod tests {
     fn alerts_are_those_of_a_live_pipeline() {
         // Ten crops a second, of which a face looks fake for so many.
         let alerts = |fake_crops: u64| {
-            let mut tally = Tally { fake_threshold: 0.7, ..Tally::default() };
+            let mut tally = Tally::default();
             for crop in 0..100 {
                 let score = if crop < fake_crops { 0.95 } else { 0.05 };
                 let time = crop * 100_000_000;
@@ -596,7 +594,7 @@ mod tests {
                     face.window_fill = face.window_size;
                     face.state = if score > 0.7 { State::Fake } else { State::Authentic };
                 });
-                tally.add(FrameReport::new(time, "m@1", "cpu", vec![seen]));
+                tally.add(FrameReport::new(time, "m@1", "cpu", vec![seen]), 0.7);
             }
             let outcome = tally.outcome(0.7, 0.3);
             assert!((outcome.seconds - 9.9).abs() < 1e-9);

@@ -13,7 +13,7 @@ use crate::store::{Record, Store};
 
 /// Seconds of scores that are kept while nothing can be recorded: a day of one channel. The oldest
 /// go first.
-const MOST_SCORES: usize = 86_400;
+const MAX_SCORES: usize = 86_400;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What waits to be recorded. What is overtaken by newer news is not written at all.
@@ -32,7 +32,7 @@ impl Pending {
             Record::Score { channel, second, score } => {
                 let highest = self.scores.entry((second, channel)).or_insert(score);
                 *highest = highest.max(score);
-                if self.scores.len() > MOST_SCORES {
+                if self.scores.len() > MAX_SCORES {
                     self.scores.pop_first();
                     self.scores_lost += 1;
                 }

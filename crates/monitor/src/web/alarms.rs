@@ -18,7 +18,7 @@ use crate::supervisor::system_time;
 
 const DAY: i64 = 86_400_000;
 /// Incidents that are looked at.
-const MOST_INCIDENTS: u32 = 5000;
+const MAX_INCIDENTS: u32 = 5000;
 /// Steps of the table, in hundredths.
 const TABLE_STEP: usize = 5;
 
@@ -57,7 +57,7 @@ fn gather(store: &dyn Store, id: &str, settings: &Channel, asked: Asked, now: i6
     let (from, to) = (now - days * DAY, now);
     let analysed = totals(&store.coverage(id, from, to)?, from, to)[Kind::Analysed as usize];
     let filter =
-        Filter { channel: Some(id.into()), kind: Some("fake".into()), limit: MOST_INCIDENTS, ..Filter::default() };
+        Filter { channel: Some(id.into()), kind: Some("fake".into()), limit: MAX_INCIDENTS, ..Filter::default() };
     let (mut confirmed, mut false_alarms, mut unclear, mut not_reviewed) = (Vec::new(), 0, 0, 0);
     for incident in store.incidents(&filter)?.into_iter().filter(|incident| incident.opened >= from) {
         let reviews = store.reviews(&incident.id.to_string())?;

@@ -28,7 +28,7 @@ const COOKIE: &str = "deepfake_monitor";
 const LINK_LASTS: i64 = 15 * 60 * 1000;
 /// Wrong passwords of one user from one address within [`MEMORY`], after which more are not looked
 /// at.
-const MOST_FAILURES: u32 = 5;
+const MAX_FAILURES: u32 = 5;
 const MEMORY: i64 = 60_000;
 /// Nobody types more; what is longer only costs time.
 const LONGEST_PASSWORD: usize = 1024;
@@ -45,7 +45,7 @@ impl Logins {
     fn may_try(&self, who: &(String, Option<IpAddr>), now: i64) -> bool {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.retain(|_, (_, at)| now - *at < MEMORY);
-        failures.get(who).is_none_or(|(count, _)| *count < MOST_FAILURES)
+        failures.get(who).is_none_or(|(count, _)| *count < MAX_FAILURES)
     }
 
     fn failed(&self, who: (String, Option<IpAddr>), now: i64) {

@@ -18,10 +18,10 @@ use deepfake_report::FrameReport;
 use crate::channel::clip::News;
 
 /// What may wait to be written: a disk that is slower than the feed must not fill the memory.
-const MOST_WAITING: usize = 32 << 20;
+const MAX_WAITING: usize = 32 << 20;
 /// Fragments are so long: what a killed process loses at most.
 const FRAGMENT_MS: u32 = 1000;
-const MOST_PICTURES: usize = 12;
+const MAX_PICTURES: usize = 12;
 /// Another picture is kept when the highest score rose by so much, and not sooner than this.
 const RISE: f64 = 0.05;
 const PICTURE_PAUSE: u64 = 1_000_000_000;
@@ -110,7 +110,7 @@ impl Clip {
             return false;
         }
         let bytes = packet.buffer.size();
-        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_WAITING {
+        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_WAITING {
             self.end(Some("the end: the disk was slower than the feed".into()));
             return false;
         }
@@ -124,7 +124,7 @@ impl Clip {
     /// Whether the picture that shows this score should be kept.
     pub fn wants_picture(&mut self, score: f64, at: u64) -> bool {
         let soon = self.pictured_at.is_some_and(|last| at < last + PICTURE_PAUSE);
-        if soon || self.pictures >= MOST_PICTURES || (self.pictures > 0 && score < self.best + RISE) {
+        if soon || self.pictures >= MAX_PICTURES || (self.pictures > 0 && score < self.best + RISE) {
             return false;
         }
         (self.best, self.pictured_at) = (score, Some(at));

@@ -22,7 +22,7 @@ use crate::protocol::{self, Feed, Look};
 /// Longer side of a still, in pixels.
 const STILL_WIDTH: i32 = 480;
 /// Reports that are kept in case of an alert, whatever their time.
-const MOST_REPORTS: usize = 4096;
+const MAX_REPORTS: usize = 4096;
 
 /// What a pipeline tells on its own account.
 pub enum Happening {
@@ -100,7 +100,7 @@ impl Watch {
             picture: None,
             shown: None,
             kept: Kept {
-                ring: Ring::new(keep.map_or(0, |keep| keep.most_bytes)),
+                ring: Ring::new(keep.map_or(0, |keep| keep.max_bytes)),
                 reports: VecDeque::new(),
                 decoder: None,
                 filled_from: None,
@@ -212,7 +212,7 @@ impl Watch {
         let oldest = time(report).saturating_sub(u64::try_from(keep.milliseconds).unwrap_or(0) * 2_000_000);
         let reports = &mut noted.kept.reports;
         reports.push_back(report.clone());
-        while reports.len() > MOST_REPORTS || reports.front().is_some_and(|first| time(first) < oldest) {
+        while reports.len() > MAX_REPORTS || reports.front().is_some_and(|first| time(first) < oldest) {
             reports.pop_front();
         }
         let Some(clip) = &mut noted.kept.clip else { return };

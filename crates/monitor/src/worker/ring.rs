@@ -20,14 +20,14 @@ pub struct Unit<T> {
 pub struct Ring<T> {
     units: VecDeque<Unit<T>>,
     bytes: usize,
-    most_bytes: usize,
+    max_bytes: usize,
     /// What was given up for want of room since the last key picture came.
     overrun: bool,
 }
 
 impl<T> Ring<T> {
-    pub fn new(most_bytes: usize) -> Self {
-        Self { units: VecDeque::new(), bytes: 0, most_bytes, overrun: false }
+    pub fn new(max_bytes: usize) -> Self {
+        Self { units: VecDeque::new(), bytes: 0, max_bytes, overrun: false }
     }
 
     /// Takes the next unit of the feed; what lies wholly before `needed_from` may go.
@@ -42,7 +42,7 @@ impl<T> Ring<T> {
         self.bytes += unit.bytes;
         self.units.push_back(unit);
         loop {
-            let full = self.bytes > self.most_bytes;
+            let full = self.bytes > self.max_bytes;
             match self.units.iter().skip(1).position(|unit| unit.key) {
                 Some(before) if full || self.units[before + 1].at <= needed_from => {
                     let gone = self.units.drain(..=before);
@@ -75,7 +75,7 @@ impl<T> Ring<T> {
             Some(first) => Some(format!(
                 "{:.1} s of the pre-roll: {}",
                 (first.at - wanted) as f64 / 1000.0,
-                if self.bytes > self.most_bytes / 4 * 3 {
+                if self.bytes > self.max_bytes / 4 * 3 {
                     "more does not fit into ring-mib"
                 } else {
                     "the feed was not open before, or sent no key picture"
@@ -99,9 +99,9 @@ mod tests {
         #[test]
         fn what_is_kept_is_bounded_decodable_whole_and_the_newest(
             feed in proptest::collection::vec((0i64..200, proptest::bool::weighted(0.2), 1usize..50), 1..200),
-            most_bytes in 10usize..2000, keep in 0i64..5000,
+            max_bytes in 10usize..2000, keep in 0i64..5000,
         ) {
-            let mut ring = Ring::new(most_bytes);
+            let mut ring = Ring::new(max_bytes);
             let (mut now, mut all) = (0, Vec::new());
             for (number, (pause, key, bytes)) in feed.into_iter().enumerate() {
                 now += pause;
@@ -110,7 +110,7 @@ mod tests {
                 let kept: Vec<_> = ring.units().map(|unit| unit.item).collect();
                 let size: usize = ring.units().map(|unit| unit.bytes).sum();
                 prop_assert_eq!(size, ring.bytes);
-                prop_assert!(size <= most_bytes);
+                prop_assert!(size <= max_bytes);
                 prop_assert!(ring.units().next().is_none_or(|first| first.key));
                 if let Some(first) = kept.first() {
                     prop_assert_eq!(&kept, &(*first..=number).collect::<Vec<_>>());
@@ -121,7 +121,7 @@ mod tests {
                 if let Some(group) = group {
                     let would_be: usize = all[group..].iter().map(|(.., bytes)| bytes).sum();
                     let covered = all.get(from).is_some_and(|(at, ..)| *at <= now - keep);
-                    prop_assert!(covered || would_be > most_bytes, "{} bytes from {}", would_be, group);
+                    prop_assert!(covered || would_be > max_bytes, "{} bytes from {}", would_be, group);
                 }
             }
         }
